@@ -1,0 +1,3 @@
+"""The reference DocuQuery application: documents in, answers out."""
+
+__version__ = "1.0.0"
