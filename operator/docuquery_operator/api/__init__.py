@@ -1,0 +1,1 @@
+"""What users write: the six kinds as pydantic models, and the generator of their CRDs."""

@@ -1,0 +1,363 @@
+"""Stack: one DocuQuery installation, what is watched and how far healing may go."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from .common import (
+    ApiModel,
+    Cel,
+    Column,
+    Conditions,
+    Duration,
+    HealMode,
+    KindMeta,
+    ListMap,
+    ListSet,
+    Name,
+    ObjectName,
+    Percent,
+    Port,
+    Rate,
+    Resource,
+    SecretRef,
+    Severity,
+    Time,
+)
+
+
+class ComponentType(StrEnum):
+    """What a component is; decides its probes."""
+
+    API = "Api"
+    CELERY_WORKER = "CeleryWorker"
+    POSTGRESQL = "PostgreSQL"
+    REDIS = "Redis"
+    QDRANT = "Qdrant"
+
+
+class WorkloadRef(ApiModel):
+    """The workload that runs a component."""
+
+    kind: Annotated[Literal["Deployment", "StatefulSet"], Field(description="Kind of the workload")]
+    name: Annotated[ObjectName, Field(description="Name of the workload in the Stack's namespace")]
+
+
+class Endpoint(ApiModel):
+    """Where a component listens."""
+
+    service: Annotated[Name, Field(description="Service of the Stack's namespace")]
+    port: Annotated[Port, Field(description="Port of the Service")]
+
+
+class HttpPath(ApiModel):
+    """A path on the component's endpoint."""
+
+    path: Annotated[str, Field(pattern=r"^/[^\s]*$", max_length=256, description="Absolute path such as /health")]
+
+
+class RateLimitSettings(ApiModel):
+    """Where the api keeps its rate limit."""
+
+    requests_env: Annotated[str, Field(max_length=128, description="Environment variable with the request limit")] = (
+        "RATE_LIMIT_REQUESTS"
+    )
+    window_env: Annotated[str, Field(max_length=128, description="Environment variable with the window, seconds")] = (
+        "RATE_LIMIT_WINDOW"
+    )
+    key_pattern: Annotated[str, Field(max_length=128, description="Redis keys of the counters")] = "*rate_limit*"
+
+
+class CelerySettings(ApiModel):
+    """The Celery application of a worker."""
+
+    app: Annotated[str, Field(max_length=256, description="Celery application, such as app.background.worker")]
+    queues: Annotated[
+        list[Annotated[str, Field(max_length=128)]], ListSet(), Field(max_length=32, description="Queues it consumes")
+    ] = ["celery"]
+
+
+class Scaling(ApiModel):
+    """Bounds of scaling."""
+
+    max: Annotated[int, Field(ge=1, le=100, description="Most replicas that the operator may ask for")]
+
+
+class Component(ApiModel):
+    """One service of the Stack."""
+
+    cel_rules: ClassVar[tuple[Cel, ...]] = (
+        Cel("self.type == 'CeleryWorker' || has(self.endpoint)", "endpoint {service, port} is required for this type"),
+        Cel("self.type != 'PostgreSQL' || has(self.database)", "a PostgreSQL component needs database, the name to connect to"),
+        Cel(
+            "self.type != 'PostgreSQL' || has(self.credentials)",
+            "a PostgreSQL component needs credentials.secretName, a Secret with username and password",
+        ),
+        Cel("self.type != 'CeleryWorker' || has(self.celery)", "a CeleryWorker component needs celery.app"),
+    )
+
+    type: Annotated[ComponentType, Field(description="What it is; decides its probes")]
+    workload: Annotated[WorkloadRef, Field(description="The workload that runs it")]
+    endpoint: Annotated[Endpoint | None, Field(description="Where it listens")] = None
+    health: Annotated[HttpPath | None, Field(description="Health path of an Api, default /health")] = None
+    info: Annotated[HttpPath | None, Field(description="Information path of an Api, default /info")] = None
+    metrics: Annotated[HttpPath | None, Field(description="Prometheus metrics path, default /metrics")] = None
+    rate_limit: Annotated[RateLimitSettings | None, Field(description="Rate limit of an Api")] = None
+    celery: Annotated[CelerySettings | None, Field(description="Celery application of a worker")] = None
+    database: Annotated[
+        str | None, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_$-]*$", max_length=63, description="PostgreSQL database")
+    ] = None
+    credentials: Annotated[
+        SecretRef | None, Field(description="Secret with username and password of the operator's own, limited role")
+    ] = None
+    session_roles: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=63)]],
+        ListSet(),
+        Field(
+            max_length=16,
+            description="PostgreSQL roles of the application, whose idle sessions may be ended; default: the owner of the database",
+        ),
+    ] = []
+    depends_on: Annotated[
+        list[Name], ListSet(), Field(max_length=16, description="Components that this one needs")
+    ] = []
+    scaling: Annotated[Scaling | None, Field(description="Bounds of scaling; absent: never scaled")] = None
+
+
+class Detection(ApiModel):
+    """How faults are noticed."""
+
+    interval: Annotated[Duration, Field(description="Time between two rounds of probes")] = "5s"
+    timeout: Annotated[Duration, Field(description="Time that one probe may take")] = "3s"
+    failures: Annotated[int, Field(ge=1, le=100, description="Bad rounds in a row that count as a fault")] = 3
+    recoveries: Annotated[int, Field(ge=1, le=100, description="Good rounds in a row that count as recovery")] = 3
+
+
+class Threshold(ApiModel):
+    """Limits of one level."""
+
+    response_time: Annotated[Duration, Field(description="95th percentile of the response time")]
+    error_rate: Annotated[Percent, Field(description="Share of failed requests")]
+
+
+class Thresholds(ApiModel):
+    """Alert thresholds of the source runbook."""
+
+    window: Annotated[Duration, Field(description="Time over which the figures are taken")] = "5m"
+    critical: Annotated[Threshold, Field(description="Opens a P1")] = Threshold(response_time="5s", error_rate="10%")
+    warning: Annotated[Threshold, Field(description="Opens a P2")] = Threshold(response_time="2s", error_rate="5%")
+    info: Annotated[Threshold, Field(description="Opens a P3")] = Threshold(response_time="1s", error_rate="1%")
+
+
+class Budget(ApiModel):
+    """How many actions are allowed; the figures survive restarts."""
+
+    per_target: Annotated[Rate, Field(description="Actions on one component")] = "3/1h"
+    per_stack: Annotated[Rate, Field(description="Actions on the whole Stack")] = "10/1h"
+
+
+class Healing(ApiModel):
+    """How far the operator may go."""
+
+    mode: Annotated[
+        HealMode,
+        Field(description="Auto acts, Approve asks first, Observe only diagnoses, Off does nothing"),
+    ] = HealMode.AUTO
+    budget: Annotated[Budget, Field(description="Most actions per time")] = Budget()
+
+
+Contact = Annotated[str, Field(min_length=1, max_length=256)]
+Contacts = Annotated[list[Contact], Field(max_length=32, description="Names or addresses, first is called first")]
+
+
+class ContactGroups(ApiModel):
+    """Who is told."""
+
+    on_call: Contacts = []
+    team_lead: Contacts = []
+    engineering_manager: Contacts = []
+    cto: Contacts = []
+    stakeholders: Contacts = []
+
+
+class ChannelRef(ApiModel):
+    """How a channel is reached."""
+
+    secret_ref: Annotated[SecretRef, Field(description="Secret with the channel's address and token")]
+
+
+ChannelName = Literal["slack", "pagerduty", "phone", "email", "webhook"]
+GroupName = Literal["onCall", "teamLead", "engineeringManager", "cto", "stakeholders"]
+
+
+class EscalationStep(ApiModel):
+    """One step of the escalation path."""
+
+    to: Annotated[GroupName, Field(description="Contact group")]
+    after: Annotated[Duration, Field(description="Time after the start of the incident")]
+
+
+class Updates(ApiModel):
+    """When people are told how it goes."""
+
+    team: Annotated[Duration, Field(description="First update to the team")] = "15m"
+    stakeholders: Annotated[Duration, Field(description="First update to the stakeholders")] = "1h"
+
+
+class Routes(ApiModel):
+    """Channels by severity; defaults of the source runbook."""
+
+    P0: Annotated[list[ChannelName], ListSet(), Field(alias="P0", max_length=8, description="Channels of P0")] = [
+        "slack", "pagerduty", "phone"]  # fmt: skip
+    P1: Annotated[list[ChannelName], ListSet(), Field(alias="P1", max_length=8, description="Channels of P1")] = [
+        "slack", "pagerduty", "phone"]  # fmt: skip
+    P2: Annotated[list[ChannelName], ListSet(), Field(alias="P2", max_length=8, description="Channels of P2")] = [
+        "slack", "email"]  # fmt: skip
+    P3: Annotated[list[ChannelName], ListSet(), Field(alias="P3", max_length=8, description="Channels of P3")] = [
+        "email"]  # fmt: skip
+
+
+class ResponseTimes(ApiModel):
+    """Time until a person must have answered, by severity."""
+
+    P0: Annotated[Duration, Field(alias="P0", description="Response time of P0")] = "15m"
+    P1: Annotated[Duration, Field(alias="P1", description="Response time of P1")] = "1h"
+    P2: Annotated[Duration, Field(alias="P2", description="Response time of P2")] = "4h"
+    P3: Annotated[Duration, Field(alias="P3", description="Response time of P3")] = "24h"
+
+    def of(self, severity: Severity) -> str:
+        """Duration for a severity."""
+        value: str = getattr(self, severity.value)
+        return value
+
+
+class Communication(ApiModel):
+    """Who is told, how and when."""
+
+    contacts: Annotated[ContactGroups, Field(description="Contact groups")] = ContactGroups()
+    channels: Annotated[
+        dict[ChannelName, ChannelRef], Field(max_length=8, description="Channels by name, each with its Secret")
+    ] = {}
+    routes: Annotated[Routes, Field(description="Channels by severity")] = Routes()
+    response_times: Annotated[ResponseTimes, Field(description="Response times by severity")] = ResponseTimes()
+    escalation: Annotated[
+        list[EscalationStep], ListMap("to"), Field(max_length=8, description="Escalation path")
+    ] = [
+        EscalationStep(to="onCall", after="0s"),
+        EscalationStep(to="teamLead", after="30m"),
+        EscalationStep(to="engineeringManager", after="2h"),
+        EscalationStep(to="cto", after="4h"),
+    ]
+    updates: Annotated[Updates, Field(description="When updates are due")] = Updates()
+
+
+class StackSpec(ApiModel):
+    """What to watch and how far healing may go."""
+
+    cel_rules: ClassVar[tuple[Cel, ...]] = (
+        Cel(
+            "!has(self.paused) || !self.paused || (has(self.pauseReason) && size(self.pauseReason) > 0)",
+            "paused: true needs pauseReason; say why, so that the next person knows",
+        ),
+        Cel("size(self.components) > 0", "components must name at least one component"),
+        Cel(
+            "self.components.all(name, !has(self.components[name].dependsOn) || "
+            "self.components[name].dependsOn.all(d, d in self.components && d != name))",
+            "dependsOn must name other components of this Stack",
+        ),
+    )
+
+    paused: Annotated[bool, Field(description="True: no action starts, probing and reporting go on")] = False
+    pause_reason: Annotated[str | None, Field(max_length=512, description="Why; required while paused")] = None
+    components: Annotated[
+        dict[Name, Component], Field(max_length=16, description="Components by name; names are free, type decides the probes")
+    ]
+    detection: Annotated[Detection, Field(description="How faults are noticed")] = Detection()
+    thresholds: Annotated[Thresholds, Field(description="Alert thresholds")] = Thresholds()
+    healing: Annotated[Healing, Field(description="How far the operator may go")] = Healing()
+    communication: Annotated[Communication, Field(description="Who is told, how and when")] = Communication()
+
+
+class ComponentState(StrEnum):
+    """States in the words of public status pages."""
+
+    OPERATIONAL = "Operational"
+    DEGRADED = "Degraded"
+    PARTIAL_OUTAGE = "PartialOutage"
+    MAJOR_OUTAGE = "MajorOutage"
+    UNDER_MAINTENANCE = "UnderMaintenance"
+    UNKNOWN = "Unknown"
+
+
+class ComponentStatus(ApiModel):
+    """What is known of one component."""
+
+    name: Annotated[str, Field(max_length=63, description="Component")]
+    state: Annotated[ComponentState, Field(description="State")]
+    since: Annotated[Time, Field(description="When it took this state")]
+    summary: Annotated[str, Field(max_length=512, description="Why, in one line")] = ""
+
+
+class LastBackup(ApiModel):
+    """The newest good backup."""
+
+    time: Annotated[Time, Field(description="When it was taken")]
+    verified: Annotated[bool, Field(description="Whether a restore proved it")]
+
+
+class UptimeDay(ApiModel):
+    """Seconds of one UTC day by state."""
+
+    day: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$", max_length=10, description="UTC day")]
+    down: Annotated[int, Field(ge=0, description="Seconds of major outage")] = 0
+    partial: Annotated[int, Field(ge=0, description="Seconds of degradation or partial outage")] = 0
+    unknown: Annotated[int, Field(ge=0, description="Seconds without data")] = 0
+
+
+class ComponentUptime(ApiModel):
+    """Ninety days of one component."""
+
+    name: Annotated[str, Field(max_length=63, description="Component")]
+    days: Annotated[list[UptimeDay], ListMap("day"), Field(max_length=90, description="Daily buckets, newest last")] = []
+
+
+class StackStatus(ApiModel):
+    """What the operator sees."""
+
+    observed_generation: Annotated[int | None, Field(description="Generation this status describes")] = None
+    conditions: Conditions = []
+    summary: Annotated[str, Field(max_length=256, description="Healthy components of all, such as 5/5")] = ""
+    components: Annotated[
+        list[ComponentStatus], ListMap("name"), Field(max_length=16, description="State of each component")
+    ] = []
+    open_incidents: Annotated[int, Field(ge=0, description="Incidents that are not resolved")] = 0
+    last_backup: Annotated[LastBackup | None, Field(description="The newest good backup")] = None
+    uptime: Annotated[
+        list[ComponentUptime], ListMap("name"), Field(max_length=16, description="Ninety daily buckets a component")
+    ] = []
+
+
+class Stack(Resource):
+    """One DocuQuery installation: what is watched, who is told and how far healing may go."""
+
+    meta_of_kind: ClassVar[KindMeta] = KindMeta(
+        kind="Stack",
+        plural="stacks",
+        singular="stack",
+        short_names=("dqs",),
+        columns=(
+            Column("Ready", ".status.conditions[?(@.type=='Ready')].status"),
+            Column("Components", ".status.summary"),
+            Column("Incidents", ".status.openIncidents", "integer"),
+            Column("Mode", ".spec.healing.mode"),
+            Column("Paused", ".spec.paused", "boolean"),
+            Column("Message", ".status.conditions[?(@.type=='Ready')].message", priority=1),
+            Column("Age", ".metadata.creationTimestamp", "date"),
+        ),
+    )
+
+    spec: Annotated[StackSpec, Field(description="What to watch and how far healing may go")]
+    status: Annotated[StackStatus | None, Field(description="What the operator sees")] = None

@@ -1,0 +1,1 @@
+"""Decisions: pure functions over facts. No I/O, no clock, no chance."""

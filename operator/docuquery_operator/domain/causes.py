@@ -1,0 +1,69 @@
+"""Diagnosis: findings → symptom and cause. The first cause whose expression is true wins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..api.runbook import CauseSpec, RunbookSpec
+from . import expressions
+
+Findings = Mapping[str, Mapping[str, Any]]
+Confidence = Literal["High", "Medium", "Low"]
+
+EVIDENCE_LINES = 12
+EVIDENCE_CHARS = 300
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """A named cause and what it rests on."""
+
+    name: str
+    message: str
+    evidence: tuple[str, ...]
+    confidence: Confidence
+    spec: CauseSpec
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One round of probes, judged: symptom None means that the data do not say."""
+
+    symptom: bool | None
+    diagnosis: Diagnosis | None
+
+
+def judge(runbook: RunbookSpec, findings: Findings, parameters: Mapping[str, Any]) -> Verdict:
+    """Symptom and cause of one round of findings."""
+    facts = {"findings": findings, "parameters": parameters}
+    symptom = expressions.holds(runbook.symptom, facts)
+    if symptom is not True:
+        return Verdict(symptom, None)
+    return Verdict(symptom, _first(runbook.causes, facts, findings))
+
+
+def _first(causes: Sequence[CauseSpec], facts: Mapping[str, Any], findings: Findings) -> Diagnosis | None:
+    unknown: list[str] = []
+    for cause in causes:
+        answer = expressions.holds(cause.when, facts)
+        if answer is None:
+            unknown.append(cause.name)
+        if answer is not True:
+            continue
+        confidence: Confidence = "Low" if cause.name == "Unknown" else "Medium" if unknown else "High"
+        lines = evidence(findings)
+        if unknown:
+            lines = (f"could not be ruled out, data missing: {', '.join(unknown)}"[:EVIDENCE_CHARS], *lines)
+        return Diagnosis(cause.name, cause.message, lines[:EVIDENCE_LINES], confidence, cause)
+    return None
+
+
+def evidence(findings: Findings) -> tuple[str, ...]:
+    """One line a finding, its `summary`: text from outside, capped, never evaluated."""
+    return tuple(
+        f"{name}: {finding['summary']}"[:EVIDENCE_CHARS]
+        for name, finding in sorted(findings.items())
+        if finding.get("summary")
+    )

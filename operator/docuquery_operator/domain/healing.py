@@ -1,0 +1,363 @@
+"""One decision: facts → new status, what to do next, and when to look again. Pure; running it twice gives the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from ..api.common import HealMode, Severity, delta, format_time
+from ..api.incident import Cause, Incident, IncidentStatus, Phase, Step, StepState
+from ..api.runbook import StepSpec
+from . import lifecycle, rails, verification
+from .causes import Diagnosis
+from .draft import Draft, News
+from .world import PlannedStep, Refusal, Risk, World
+
+APPROVAL_TIME = {
+    Severity.P0: timedelta(minutes=15),
+    Severity.P1: timedelta(minutes=15),
+    Severity.P2: timedelta(minutes=30),
+    Severity.P3: timedelta(hours=4),
+}
+IDLE = timedelta(seconds=15)
+STATUS_LIMIT = 64 * 1024
+# A cause that changes from round to round must not keep the incident from being worked on for ever.
+UNSTABLE_ROUNDS = 4
+
+
+@dataclass(frozen=True)
+class Settle:
+    """A verdict that the target's ledger does not know yet."""
+
+    component: str
+    attempt_id: str
+    outcome: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What follows from the facts."""
+
+    status: IncidentStatus
+    advance: Step | None = None
+    settle: tuple[Settle, ...] = ()
+    close: bool = False
+    news: tuple[News, ...] = ()
+    refused: tuple[str, ...] = ()
+    look_again: datetime | None = None
+
+
+Stage = Callable[[Draft, World], bool]
+
+
+def decide(incident: Incident, world: World, now: datetime) -> Plan:
+    """The whole decision of one pass."""
+    d = Draft(incident, now, incident.status or IncidentStatus())
+    lifecycle.open_incident(d, world)
+    if not lifecycle.resolved_stays(d, world):
+        lifecycle.acknowledge(d, world)
+        for stage in STAGES:
+            if stage(d, world):
+                break
+    return _plan(d, world)
+
+
+def _plan(d: Draft, world: World) -> Plan:
+    step = verification.in_flight(d)
+    over = d.status.phase is Phase.RESOLVED
+    settle = tuple(_unsettled(d.status, world))
+    return Plan(
+        status=bounded(d.status),
+        advance=step if step is not None and step.effect_at is None and world.leading else None,
+        settle=settle,
+        close=over and (d.status.report is None or bool(settle)),
+        news=tuple(d.news),
+        refused=tuple(d.refused),
+        look_again=None if over else min((t for t in d.looks if t > d.now), default=d.now + IDLE),
+    )
+
+
+def _unsettled(status: IncidentStatus, world: World) -> list[Settle]:
+    """Verdicts in the journal that a ledger still has open; found again after any crash."""
+    found = []
+    for step in status.steps:
+        if not (step.state.final and step.attempt_id and step.component):
+            continue
+        ledger = world.ledgers.get(step.component)
+        entry = ledger.find(step.attempt_id) if ledger else None
+        if entry is not None and not entry.outcome:
+            found.append(Settle(step.component, step.attempt_id, step.state.value))
+    return found
+
+
+def watch_recovery(d: Draft, w: World) -> bool:
+    """No step is in flight and the symptom is gone: by itself, or by a person's hand."""
+    if w.stack is None or w.runbook is None:
+        return True
+    d.look(delta(w.stack.spec.detection.interval))
+    if not verification.mitigated(d, w):
+        return False
+    until = verification.clear_until(d, w, w.runbook.verify)
+    if d.now >= until and w.streak is not None and w.streak.verdict.symptom is False:
+        lifecycle.close(d, "Recovered", f"recovered without an action of the operator: {verification.cause_name(d)}")
+    return True
+
+
+def no_data(d: Draft, w: World) -> bool:
+    """Rule 16: no data is Inconclusive; after a quorum of empty rounds a person must know."""
+    if w.streak is None:
+        return True
+    if w.streak.verdict.symptom is not None:
+        return False
+    if w.stack is not None and w.streak.symptom_rounds >= w.stack.spec.detection.failures:
+        lifecycle.needs_human(d, "NoData", "the probes give no answer about the symptom; nothing is done on guesses")
+    return True
+
+
+def identify(d: Draft, w: World) -> bool:
+    """Name the cause once a quorum of rounds agrees on it."""
+    streak, stack = w.streak, w.stack
+    if streak is None or stack is None or streak.verdict.symptom is not True:
+        return True
+    diagnosis = streak.verdict.diagnosis
+    failures = stack.spec.detection.failures
+    sure = streak.cause_rounds >= failures or streak.symptom_rounds >= UNSTABLE_ROUNDS * failures
+    if diagnosis is None or not sure or streak.symptom_rounds < failures:
+        return True
+    if d.status.cause is None or d.status.cause.name != diagnosis.name:
+        _name_cause(d, diagnosis, observe=d.status.mode is HealMode.OBSERVE)
+    if d.status.phase is not Phase.IDENTIFIED:
+        d.phase(Phase.IDENTIFIED, d.status.summary)
+    return False
+
+
+def _name_cause(d: Draft, diagnosis: Diagnosis, observe: bool) -> None:
+    changed = d.status.cause
+    d.update(
+        cause=Cause(
+            name=diagnosis.name,
+            message=diagnosis.message,
+            evidence=list(diagnosis.evidence),
+            confidence=diagnosis.confidence,
+            since=d.now,
+        )
+    )
+    d.times(identified_at=d.status.times.identified_at or d.now)
+    text = diagnosis.message or diagnosis.name
+    d.phase(Phase.IDENTIFIED, f"{diagnosis.name}: {text}")
+    for step in d.status.steps:
+        if step.state in (StepState.PENDING, StepState.AWAITING_APPROVAL) and step.cause != diagnosis.name:
+            d.put_step(step.model_copy(update={"state": StepState.SKIPPED, "finished_at": d.now, "summary": "other cause"}))
+    d.condition("NeedsApproval", False, "CauseChanged", "the cause is another one now")
+    human = d.status.condition("NeedsHuman")
+    if changed is not None and human is not None and human.reason == changed.name:
+        d.condition("NeedsHuman", False, "CauseChanged", f"the cause is {diagnosis.name} now")
+    # In Observe mode the status alone carries the finding: nothing was refused, one write is enough.
+    d.tell("Identified", f"{diagnosis.name} ({diagnosis.confidence}): {text}", announce=not observe)
+
+
+def remedy(d: Draft, w: World) -> bool:
+    """Choose the next step of the cause's remedy and hold it against the rails."""
+    diagnosis = w.streak.verdict.diagnosis if w.streak else None
+    if diagnosis is None or w.stack is None or w.planner is None:
+        return True
+    spec = next_step(d.status, diagnosis)
+    if spec is None:
+        _nothing_left(d, diagnosis)
+        return True
+    planned = w.planner(spec)
+    name = spec.name or spec.action
+    if isinstance(planned, Refusal):
+        _refused(d, planned, name)
+        return True
+    if d.status.mode is HealMode.OBSERVE:
+        _observe(d, planned, name)
+        return True
+    candidate = rails.Candidate(
+        stack=w.stack,
+        world=w,
+        status=d.status,
+        incident_uid=d.incident.metadata.uid,
+        cause=diagnosis.name,
+        forbidden=tuple(diagnosis.spec.forbid),
+        spec=spec,
+        planned=planned,
+        now=d.now,
+    )
+    refusal = rails.first_refusal(candidate)
+    if refusal is not None:
+        _refused(d, refusal, name)
+    else:
+        approved = _approved(d, planned, name, diagnosis.name)
+        if approved is not None:
+            _intend(d, w, approved, name, diagnosis.name)
+    return True
+
+
+def next_step(status: IncidentStatus, diagnosis: Diagnosis) -> StepSpec | None:
+    """The first step of the remedy that has no verdict yet in this round."""
+    done = {s.name for s in status.steps if s.round == status.round and s.cause == diagnosis.name and s.state.final}
+    if any(s.round == status.round and s.state is StepState.REGRESSED for s in status.steps):
+        return None
+    return next((s for s in diagnosis.spec.remediate if (s.name or s.action) not in done), None)
+
+
+def _nothing_left(d: Draft, diagnosis: Diagnosis) -> None:
+    human = d.status.condition("NeedsHuman")
+    if human is not None and human.status == "True" and human.reason == "Regressed":
+        return
+    if diagnosis.spec.remediate:
+        text = diagnosis.spec.human or "every step of the remedy was tried; a person must look"
+        lifecycle.needs_human(d, "RemedyUsedUp", f"{diagnosis.name}: {text}")
+    else:
+        text = diagnosis.spec.human or diagnosis.message or "no automatic remedy"
+        lifecycle.needs_human(d, diagnosis.name, text)
+
+
+def _refused(d: Draft, refusal: Refusal, step: str) -> None:
+    d.refuse(refusal, step)
+    d.condition("HealBlocked", True, refusal.reason, refusal.message)
+    until = f"; next try at {format_time(refusal.next_allowed_at)}" if refusal.next_allowed_at else ""
+    d.summary(f"{step} is not done: {refusal.message}{until}")
+    if refusal.reason in rails.NEEDS_HUMAN:
+        lifecycle.needs_human(d, refusal.reason, f"{step} is not done: {refusal.message}{until}")
+    if refusal.next_allowed_at is not None:
+        d.look(refusal.next_allowed_at)
+
+
+def _observe(d: Draft, planned: PlannedStep, name: str) -> None:
+    refusal = Refusal("1-mode", "ObserveMode", f"would do: {planned.summary}")
+    d.refuse(refusal, name, announce=False)
+    d.summary(f"{d.status.cause.name if d.status.cause else ''}: observing only; would do: {planned.summary}")
+
+
+def _approved(d: Draft, planned: PlannedStep, name: str, cause: str) -> PlannedStep | None:
+    """The plan that may begin now: none needs approval, or a person approved exactly this one in time (rule 20)."""
+    if not (planned.needs_approval or (d.status.mode is HealMode.APPROVE and planned.risk is not Risk.NONE)):
+        return planned
+    waiting = _waiting(d, name, cause)
+    if waiting is None:
+        _ask(d, planned, name, cause)
+        return None
+    digest = waiting.plan_digest
+    answer = next((a for a in reversed(d.incident.spec.approvals) if (a.step, a.plan_digest) == (name, digest)), None)
+    expired = waiting.approval_until is not None and d.now >= waiting.approval_until
+    if answer is not None and answer.decision == "Approve" and not expired:
+        d.put_step(waiting.model_copy(update={"approval_by": answer.by}))
+        d.condition("NeedsApproval", False, "Approved", f"{name} was approved by {answer.by}")
+        d.tell("Approved", f"{name} by {answer.by}")
+        return replace(planned, plan=waiting.plan or {}, summary=waiting.summary)
+    if answer is not None or expired:
+        _not_approved(d, waiting, f"rejected by {answer.by}" if answer else "nobody answered in time; no answer is a no")
+    elif waiting.approval_until is not None:
+        d.look(waiting.approval_until)
+    return None
+
+
+def _not_approved(d: Draft, waiting: Step, why: str) -> None:
+    d.put_step(waiting.model_copy(update={"state": StepState.SKIPPED, "finished_at": d.now, "summary": why}))
+    reason = "Rejected" if why.startswith("rejected") else "ApprovalExpired"
+    d.condition("NeedsApproval", False, reason, f"{waiting.name}: {why}")
+    lifecycle.needs_human(d, reason, f"{waiting.name}: {why}")
+
+
+def _waiting(d: Draft, name: str, cause: str) -> Step | None:
+    return next(
+        (
+            s
+            for s in d.status.steps
+            if (s.name, s.cause, s.round) == (name, cause, d.status.round) and s.state is StepState.AWAITING_APPROVAL
+        ),
+        None,
+    )
+
+
+def _ask(d: Draft, planned: PlannedStep, name: str, cause: str) -> None:
+    digest = plan_digest(planned)
+    until = d.now + APPROVAL_TIME[lifecycle.severity_of(d.status)]
+    d.put_step(
+        Step(
+            name=name,
+            kind=planned.action,
+            component=planned.component,
+            cause=cause,
+            round=d.status.round,
+            state=StepState.AWAITING_APPROVAL,
+            plan=dict(planned.plan),
+            plan_digest=digest,
+            approval_until=until,
+            summary=planned.summary[:512],
+        )
+    )
+    text = (
+        f"{planned.summary}. To approve until {format_time(until)}: add to spec.approvals "
+        f"{{step: {name}, planDigest: {digest}, by: <you>, decision: Approve}}"
+    )
+    d.condition("NeedsApproval", True, "WaitingForApproval", text)
+    d.tell("ApprovalNeeded", text, warning=True)
+    d.summary(f"waiting for approval of {name}: {planned.summary}")
+    d.look(until)
+
+
+def _intend(d: Draft, w: World, planned: PlannedStep, name: str, cause: str) -> None:
+    """Rule 23: the intent, with its attempt id, is written before anything is touched."""
+    digest = plan_digest(planned)
+    before = next((s for s in d.status.steps if (s.name, s.cause, s.round) == (name, cause, d.status.round)), None)
+    healthy = [n for n, seen in w.neighbours.items() if seen.healthy and n != planned.component]
+    d.put_step(
+        Step(
+            name=name,
+            kind=planned.action,
+            component=planned.component,
+            cause=cause,
+            round=d.status.round,
+            state=StepState.INTENDED,
+            attempt_id=attempt_id(d.incident.metadata.uid, d.status.round, cause, name),
+            fence=w.fence,
+            plan=dict(planned.plan),
+            plan_digest=digest,
+            approval_by=before.approval_by if before else None,
+            neighbours=sorted(healthy)[:16],
+            started_at=d.now,
+            summary=planned.summary[:512],
+        )
+    )
+    d.times(acted_at=d.status.times.acted_at or d.now)
+    d.condition("HealBlocked", False, "Acting", planned.summary)
+    d.condition("NeedsHuman", False, "Acting", planned.summary)
+    d.tell("StepStarted", f"{name}: {planned.summary}")
+    d.summary(f"{name}: {planned.summary}")
+    d.look(timedelta(seconds=1))
+
+
+def attempt_id(uid: str, round_: int, cause: str, step: str) -> str:
+    """Identity of an effect: the same for the same step of the same round, so a repeated decision repeats nothing."""
+    return hashlib.sha256(f"{uid}/{round_}/{cause}/{step}".encode()).hexdigest()[:16]
+
+
+def plan_digest(planned: PlannedStep) -> str:
+    """What an approval is bound to."""
+    text = json.dumps([planned.action, planned.component, planned.plan], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def bounded(status: IncidentStatus) -> IncidentStatus:
+    """Rule 34: at most 64 KiB; the oldest lines of the timeline go first, the report keeps them all."""
+    while len(json.dumps(status.to_wire()).encode()) > STATUS_LIMIT and len(status.timeline) > 1:
+        status = status.model_copy(update={"timeline": status.timeline[len(status.timeline) // 4 + 1 :]})
+    return status
+
+
+STAGES: tuple[Stage, ...] = (
+    lifecycle.closed_by_hand,
+    lifecycle.problem,
+    verification.watch_step,
+    lifecycle.switched_off,
+    watch_recovery,
+    no_data,
+    identify,
+    remedy,
+)

@@ -1,0 +1,190 @@
+"""Opening, acknowledging, reopening and closing an incident: the frame around diagnosis and healing."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from ..api.common import HealMode, Severity
+from ..api.incident import IncidentStatus, Phase, StepState, Times
+from ..api.stack import Communication
+from . import escalation
+from .draft import Draft
+from .world import Refusal, World
+
+
+def open_incident(d: Draft, w: World) -> None:
+    """First pass: times, severity, deadlines and the escalation path, all as absolute times."""
+    if d.status.times.opened_at is None:
+        detected = d.incident.metadata.creation_timestamp or d.now
+        d.times(detected_at=min(detected, d.now), opened_at=d.now)
+        d.phase(Phase.INVESTIGATING, "looking at the Stack")
+        d.condition("Resolved", False, "Open", "the incident is open")
+        d.tell("Opened", f"{d.incident.spec.type} on Stack {d.incident.spec.stack_ref.name}", announce=False)
+    d.update(observed_generation=d.incident.metadata.generation)
+    _settings(d, w)
+
+
+def _settings(d: Draft, w: World) -> None:
+    severity = d.incident.spec.severity or (w.runbook.severity if w.runbook else d.status.severity)
+    d.update(
+        severity=severity,
+        component=w.component or d.status.component,
+        runbook=w.runbook_source or d.status.runbook,
+        mode=effective_mode(d, w) if w.stack else d.status.mode,
+    )
+    opened = d.status.times.opened_at
+    if severity is None or opened is None or d.status.deadlines is not None:
+        return
+    talk = w.stack.spec.communication if w.stack else Communication()
+    d.update(
+        deadlines=escalation.deadlines(severity, talk, opened), escalation=escalation.path(severity, talk, opened)
+    )
+
+
+def effective_mode(d: Draft, w: World) -> HealMode:
+    """The stricter of Stack and Incident; asking for a looser one is recorded (rule 1)."""
+    stack_mode = w.stack.spec.healing.mode if w.stack else HealMode.OBSERVE
+    wanted = d.incident.spec.mode or stack_mode
+    if wanted.strictness < stack_mode.strictness:
+        d.refuse(
+            Refusal(
+                "1-mode",
+                "ModeLooser",
+                f"mode {wanted} asks for more than the Stack's {stack_mode}; {stack_mode} applies. "
+                "Change spec.healing.mode of the Stack if that is meant",
+            ),
+            None,
+        )
+        return stack_mode
+    return wanted
+
+
+def acknowledge(d: Draft, w: World) -> None:
+    """Take over who has acknowledged, and keep the response deadline's state."""
+    ack = d.incident.spec.acknowledged
+    if ack is not None and d.status.times.acknowledged_at is None:
+        opened = d.status.times.opened_at or d.now
+        at = min(max(ack.at or d.now, opened), d.now)
+        d.times(acknowledged_at=at)
+        d.tell("Acknowledged", f"by {ack.by}")
+    if ack is not None:
+        d.condition("Acknowledged", True, "ByPerson", f"by {ack.by}")
+    elif d.status.holds("Acknowledged"):
+        d.condition("Acknowledged", False, "TakenBack", "spec.acknowledged was removed")
+        d.times(acknowledged_at=None)
+    _response(d)
+
+
+def _response(d: Draft) -> None:
+    opened, current = d.status.times.opened_at, d.status.deadlines
+    if opened is None or current is None or d.status.phase is Phase.RESOLVED:
+        return
+    changed, news = escalation.response(current, opened, d.status.times.acknowledged_at, d.now)
+    d.update(deadlines=changed)
+    for item in news:
+        if item == "Breached":
+            d.tell("ResponseTimeBreached", f"nobody acknowledged by {changed.respond_by:%H:%M:%S} UTC", warning=True)
+        else:
+            d.tell("ResponseTimeWarning", f"{item}% of the response time has passed without an answer", warning=True)
+    at = escalation.next_look(changed, opened, d.now)
+    if at is not None:
+        d.look(at)
+
+
+def resolved_stays(d: Draft, w: World) -> bool:
+    """A resolved incident stays as it is, unless the fault was seen again."""
+    if d.status.phase is not Phase.RESOLVED:
+        return False
+    again, ended = d.incident.spec.refired_at, d.status.times.resolved_at
+    if again is None or ended is None or again <= ended:
+        return True
+    _reopen(d, w)
+    return False
+
+
+def _reopen(d: Draft, w: World) -> None:
+    old = d.status
+    d.update(
+        round=old.round + 1,
+        cause=None,
+        deadlines=None,
+        escalation=[],
+        report=None,
+        times=Times(detected_at=d.incident.spec.refired_at, opened_at=d.now, acknowledged_at=None),
+    )
+    for condition in ("Mitigated", "NeedsHuman", "NeedsApproval", "HealBlocked"):
+        d.condition(condition, False, "Reopened", "the fault was seen again")
+    d.condition("Resolved", False, "Reopened", "the fault was seen again")
+    d.phase(Phase.INVESTIGATING, "the fault was seen again")
+    d.tell("Reopened", f"round {old.round + 1}: the fault was seen again", warning=True)
+    _settings(d, w)
+
+
+def closed_by_hand(d: Draft, w: World) -> bool:
+    """A person says that it is over."""
+    by = d.incident.spec.resolved
+    opened = d.status.times.opened_at
+    if by is None or (d.status.round > 1 and (by.at is None or opened is None or by.at < opened)):
+        return False
+    for step in d.status.steps:
+        if not step.state.final:
+            state = StepState.INCONCLUSIVE if step.attempt_id else StepState.SKIPPED
+            d.put_step(step.model_copy(update={"state": state, "finished_at": d.now, "summary": "closed by hand"}))
+    close(d, "ResolvedByHand", f"closed by {by.by}: {by.note}" if by.note else f"closed by {by.by}")
+    return True
+
+
+def close(d: Draft, reason: str, message: str) -> None:
+    """End of the incident."""
+    d.times(resolved_at=d.now)
+    d.condition("Resolved", True, reason, message)
+    for condition in ("NeedsHuman", "NeedsApproval", "HealBlocked"):
+        d.condition(condition, False, "Resolved", "the incident is over")
+    d.phase(Phase.RESOLVED, message)
+    d.tell("Resolved", message)
+
+
+def needs_human(d: Draft, reason: str, message: str) -> None:
+    """A person must act; said once for each reason."""
+    known = d.status.condition("NeedsHuman")
+    fresh = known is None or known.status != "True" or known.reason != reason
+    d.condition("NeedsHuman", True, reason, message)
+    d.summary(message)
+    if fresh:
+        d.tell("NeedsHuman", f"{reason}: {message}", warning=True)
+
+
+def problem(d: Draft, w: World) -> bool:
+    """What a person must mend before anything can be done."""
+    if w.problem is None:
+        mended = d.status.condition("NeedsHuman")
+        if mended is not None and mended.status == "True" and mended.reason in SETUP_PROBLEMS:
+            d.condition("NeedsHuman", False, "Mended", f"{mended.reason} is mended")
+        return False
+    needs_human(d, w.problem.reason, w.problem.message)
+    d.look(timedelta(seconds=15))
+    return True
+
+
+SETUP_PROBLEMS = (
+    "StackNotFound",
+    "StackInvalid",
+    "RunbookNotFound",
+    "RunbookInvalid",
+    "ComponentNotFound",
+    "ParameterInvalid",
+    "SecretNotFound",
+)
+
+
+def switched_off(d: Draft, w: World) -> bool:
+    """Mode Off: nothing is probed."""
+    if d.status.mode is not HealMode.OFF:
+        return False
+    d.summary("healing is Off: nothing is probed or done; a person works on it")
+    return True
+
+
+def severity_of(status: IncidentStatus) -> Severity:
+    """Severity in force, P2 when none is known yet."""
+    return status.severity or Severity.P2

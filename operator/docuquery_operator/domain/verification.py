@@ -1,0 +1,154 @@
+"""What became of a step: the verdict rests on the symptom, never on the effect's own success."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from ..api.common import delta
+from ..api.incident import Phase, Step, StepState
+from ..api.runbook import StepSpec, Verify
+from .draft import Draft
+from .lifecycle import close, needs_human
+from .world import Effect, EffectState, Refusal, Streak, World
+
+
+def in_flight(d: Draft) -> Step | None:
+    """The step between intent and verdict, if any."""
+    return next((s for s in d.status.steps if s.state.in_flight), None)
+
+
+def watch_step(d: Draft, w: World) -> bool:
+    """Follow the step in flight to its verdict; True while there is one."""
+    step = in_flight(d)
+    if step is None or w.stack is None or w.runbook is None:
+        return False
+    d.look(delta(w.stack.spec.detection.interval))
+    if step.effect_at is None:
+        step = _follow_effect(d, w, step)
+    if step.effect_at is not None and not step.state.final:
+        _judge(d, w, step)
+    return True
+
+
+def _follow_effect(d: Draft, w: World, step: Step) -> Step:
+    effect = w.effect or Effect(EffectState.ABSENT)
+    started = step.started_at or d.now
+    if effect.state is EffectState.DONE:
+        step = step.model_copy(update={"state": StepState.RUNNING, "effect_at": d.now, "summary": effect.message[:512]})
+        d.put_step(step)
+        d.tell("StepDone", f"{step.name}: {effect.message}; now watching the symptom")
+        d.summary(f"{step.name} is done; watching whether the fault is gone")
+        return step
+    if effect.state is not EffectState.ABSENT and step.state is StepState.INTENDED:
+        step = step.model_copy(update={"state": StepState.RUNNING, "summary": effect.message[:512]})
+        d.put_step(step)
+        d.summary(f"{step.name}: {effect.message}")
+    if effect.state is EffectState.BLOCKED:
+        d.refuse(Refusal("11-disruption-budget", "EvictionBlocked", effect.message), step.name)
+    if d.now - started > _timeout(w, step):
+        state = _verdict_on_time_out(w.streak)
+        finish(d, step, state, f"not complete after {_words(_timeout(w, step))}: {effect.message or 'no effect found'}")
+    return step
+
+
+def _judge(d: Draft, w: World, step: Step) -> None:
+    verify = w.runbook.verify if w.runbook else Verify()
+    assert step.effect_at is not None
+    settled = step.effect_at + delta(verify.settle)
+    if verify.no_regression and d.now >= settled:
+        worse = _regressed(w, step)
+        if worse:
+            finish(d, step, StepState.REGRESSED, f"{worse} was healthy before and is not any more")
+            return
+    if mitigated(d, w):
+        _hold(d, w, verify, step, settled)
+    elif d.now >= settled + delta(verify.within):
+        streak = w.streak
+        unknown = streak is None or streak.verdict.symptom is None
+        state = StepState.INCONCLUSIVE if unknown else StepState.NOT_HEALED
+        why = "no data on the symptom" if unknown else "the symptom is still there"
+        finish(d, step, state, f"{why} {_words(delta(verify.within))} after the step")
+
+
+def _hold(d: Draft, w: World, verify: Verify, step: Step, settled: datetime) -> None:
+    since = d.status.times.mitigated_at
+    until = max(clear_until(d, w, verify), settled)
+    if d.now < until:
+        d.look(until)
+        return
+    if w.streak is None or w.streak.verdict.symptom is not False:
+        return
+    finish(d, step, StepState.HEALED, f"the symptom stayed away for {_words(d.now - (since or d.now))}")
+    close(d, "Healed", f"healed by {step.name}: {cause_name(d)}")
+
+
+def clear_until(d: Draft, w: World, verify: Verify) -> datetime:
+    """When the symptom has stayed away long enough; one bad round in between starts it anew."""
+    since = d.status.times.mitigated_at or d.now
+    if w.streak is not None and w.streak.verdict.symptom is False:
+        since = max(since, w.streak.since)
+    return since + delta(verify.symptom_clear_for)
+
+
+def mitigated(d: Draft, w: World) -> bool:
+    """Move between Identified and Monitoring as the symptom goes and comes, with the Stack's quorum (rule 13)."""
+    if w.streak is None or w.stack is None:
+        return d.status.phase is Phase.MONITORING
+    quorum = w.stack.spec.detection
+    streak = w.streak
+    gone = streak.verdict.symptom is False and streak.symptom_rounds >= quorum.recoveries
+    back = streak.verdict.symptom is True and streak.symptom_rounds >= quorum.failures
+    if gone and d.status.phase is not Phase.MONITORING:
+        d.times(mitigated_at=d.now)
+        d.condition("Mitigated", True, "SymptomGone", "the symptom is gone; watching that it stays away")
+        d.condition("NeedsHuman", False, "SymptomGone", "the symptom is gone")
+        d.phase(Phase.MONITORING, "the symptom is gone; watching that it stays away")
+        d.tell("Mitigated", "the symptom is gone; watching that it stays away")
+    if back and d.status.phase is Phase.MONITORING:
+        d.times(mitigated_at=None)
+        d.condition("Mitigated", False, "SymptomBack", "the symptom came back")
+        d.phase(Phase.IDENTIFIED if d.status.cause else Phase.INVESTIGATING, "the symptom came back")
+        d.tell("SymptomBack", "the symptom came back", warning=True)
+    return d.status.phase is Phase.MONITORING
+
+
+def finish(d: Draft, step: Step, state: StepState, why: str) -> None:
+    """Write the verdict of a step."""
+    d.put_step(step.model_copy(update={"state": state, "finished_at": d.now, "summary": why[:512]}))
+    d.tell(f"Step{state}", f"{step.name}: {why}", warning=state is not StepState.HEALED)
+    if state is StepState.REGRESSED:
+        needs_human(d, "Regressed", f"{step.name} made it worse: {why}; nothing more is done automatically")
+
+
+def _regressed(w: World, step: Step) -> str:
+    failures = w.stack.spec.detection.failures if w.stack else 3
+    for name in step.neighbours:
+        seen = w.neighbours.get(name)
+        if seen is not None and seen.healthy is False and seen.rounds >= failures:
+            return name
+    return ""
+
+
+def _timeout(w: World, step: Step) -> timedelta:
+    return delta(_spec(w, step).timeout)
+
+
+def _spec(w: World, step: Step) -> StepSpec:
+    causes = w.runbook.causes if w.runbook else []
+    specs = (s for c in causes if c.name == step.cause for s in c.remediate)
+    return next((s for s in specs if (s.name or s.action) == step.name), StepSpec(action=step.kind))
+
+
+def _verdict_on_time_out(streak: Streak | None) -> StepState:
+    unknown = streak is None or streak.verdict.symptom is None
+    return StepState.INCONCLUSIVE if unknown else StepState.NOT_HEALED
+
+
+def cause_name(d: Draft) -> str:
+    """Name of the cause for messages."""
+    return f"cause {d.status.cause.name}" if d.status.cause else "no cause was named"
+
+
+def _words(span: timedelta) -> str:
+    whole = int(span.total_seconds())
+    return f"{whole}s" if whole < 120 else f"{whole // 60}m{whole % 60:02d}s"

@@ -1,0 +1,126 @@
+"""The facts that a decision rests on: what one pass has read before it decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from ..api.runbook import RunbookSpec, StepSpec
+from ..api.stack import Stack
+from .causes import Verdict
+from .ledger import Ledger
+
+
+class Risk(StrEnum):
+    """What a step can cost."""
+
+    NONE = "none"
+    DISRUPTIVE = "disruptive"
+    DATA = "data"
+
+
+class EffectState(StrEnum):
+    """What is seen in the world of a step's effect, looked for by its attempt id."""
+
+    ABSENT = "Absent"
+    IN_PROGRESS = "InProgress"
+    BLOCKED = "Blocked"
+    DONE = "Done"
+
+
+@dataclass(frozen=True)
+class Effect:
+    """An effect found, or not."""
+
+    state: EffectState
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    """Exactly what a step would do; `plan` is what an approval is bound to."""
+
+    action: str
+    component: str
+    risk: Risk
+    plan: Mapping[str, Any]
+    summary: str
+    cooldown: timedelta = timedelta(0)
+    needs_approval: bool = False
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why something is not done, with the figure and when it may be tried again."""
+
+    rule: str
+    reason: str
+    message: str
+    next_allowed_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Streak:
+    """The newest verdict and how many rounds in a row agree with it."""
+
+    verdict: Verdict
+    symptom_rounds: int
+    cause_rounds: int
+    since: datetime
+
+    @property
+    def cause_name(self) -> str:
+        """Name of the cause, empty without one."""
+        return self.verdict.diagnosis.name if self.verdict.diagnosis else ""
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """Health of one component: None is unknown; rounds in a row."""
+
+    healthy: bool | None
+    rounds: int
+    summary: str = ""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What rails need to know of a component before it is touched."""
+
+    foreign_rollout_at: datetime | None = None
+    foreign_rollout: str = ""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The incident cannot be worked on until a person mends this."""
+
+    reason: str
+    message: str
+
+
+Planner = Callable[[StepSpec], PlannedStep | Refusal]
+
+
+@dataclass(frozen=True)
+class World:
+    """All facts of one pass. What could not be looked up is named in `failed_lookups`."""
+
+    stack: Stack | None = None
+    runbook: RunbookSpec | None = None
+    runbook_source: str = ""
+    component: str = ""
+    problem: Problem | None = None
+    streak: Streak | None = None
+    planner: Planner | None = None
+    effect: Effect | None = None
+    ledgers: Mapping[str, Ledger] = field(default_factory=dict)
+    neighbours: Mapping[str, Neighbour] = field(default_factory=dict)
+    targets: Mapping[str, Target] = field(default_factory=dict)
+    blocking_window: str = ""
+    failed_lookups: tuple[str, ...] = ()
+    fence: int = 0
+    leading: bool = True
