@@ -1,6 +1,7 @@
 """Makes a virtual environment for the application's tests, once for each content of requirements.txt.
 
-Prints the path of its Python. The application's libraries stay out of the project's own environment.
+Prints the path of its Python. Start tools as `python -m NAME`: their scripts name the folder that the environment was
+made in, not the one it was moved to. The application's libraries stay out of the project's own environment.
 """
 
 import argparse
@@ -11,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import venv
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -41,7 +41,8 @@ def ensure(name: str, requirements: pathlib.Path) -> pathlib.Path:
 
 def fill(work: pathlib.Path, requirements: pathlib.Path) -> None:
     """Make the environment in `work`."""
-    venv.create(work, with_pip=True, symlinks=True)
+    # Isolated, because this file's own name would hide the standard library's module.
+    subprocess.run([sys.executable, "-I", "-m", "venv", str(work)], check=True)
     pip = [str(work / "bin" / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     subprocess.run([*pip, "--require-hashes", "-r", str(requirements)], check=True, stdout=sys.stderr)
     (work / "complete").touch()

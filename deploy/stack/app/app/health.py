@@ -14,7 +14,8 @@ from redis.exceptions import RedisError
 from app import qdrant
 from app.config import Settings
 from app.database import create_schema
-from app.failures import Failure, database_failure, qdrant_failure, redis_failure
+from app.failures import Failure, database_failure, redis_failure
+from app.http_failures import qdrant_failure
 
 WRITE_EVERY = 5.0
 # One answer serves every poller for this long, so that health checks cannot become the load.

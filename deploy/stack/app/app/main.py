@@ -12,7 +12,8 @@ from psycopg_pool import PoolTimeout, TooManyRequests
 
 from app import __version__
 from app.config import Settings, settings
-from app.failures import database_failure, qdrant_failure
+from app.failures import database_failure
+from app.http_failures import qdrant_failure
 from app.metrics import Metrics
 from app.middleware import RequestMiddleware
 from app.resources import make_limiter, make_redis, opened

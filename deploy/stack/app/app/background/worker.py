@@ -2,6 +2,7 @@
 
 import contextlib
 import pathlib
+import tempfile
 import uuid
 from typing import Any
 
@@ -14,7 +15,8 @@ from psycopg_pool import PoolTimeout
 from app.background.processing import DocumentMissing, Processor
 from app.config import settings
 
-READY_FILE = pathlib.Path("/tmp/worker-ready")
+# /tmp in the image; the readiness probe looks there.
+READY_FILE = pathlib.Path(tempfile.gettempdir()) / "worker-ready"
 
 celery = Celery("docuquery", broker=settings().redis_url, backend=settings().redis_url)
 celery.conf.update(
