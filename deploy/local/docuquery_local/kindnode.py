@@ -1,0 +1,47 @@
+"""The same commands where Docker runs: a kind cluster from kind-config.yaml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from docuquery_local import gobuild
+from docuquery_local.settings import CHECKOUT, Settings
+from docuquery_local.shell import run, run_long, say
+
+CONFIG = CHECKOUT / "kind-config.yaml"
+# kind brings the local-path provisioner; the class gets the name that the manifests of the local cluster use.
+STORAGE_CLASS = Path(__file__).resolve().parent.parent / "kind" / "storage-class.yaml"
+
+
+def up(settings: Settings) -> None:
+    """Create the kind cluster unless it runs."""
+    settings.kubeconfig.parent.mkdir(parents=True, exist_ok=True)
+    if settings.node in _clusters():
+        run(["kind", "export", "kubeconfig", "--name", settings.node, "--kubeconfig", settings.kubeconfig])
+        say(f"the kind cluster {settings.node} is already running; kubeconfig: {settings.kubeconfig}")
+        return
+    command = ["kind", "create", "cluster", "--name", settings.node, "--config", CONFIG, "--wait", "180s"]
+    log = settings.cache / "logs" / "kind.log"
+    run_long([*command, "--kubeconfig", settings.kubeconfig], what="kind", log=log)
+    kubectl = [gobuild.tool(settings, "kubectl"), "--kubeconfig", settings.kubeconfig]
+    run([*kubectl, "annotate", "storageclass", "standard", "storageclass.kubernetes.io/is-default-class-", "--overwrite"])
+    run([*kubectl, "apply", "--server-side", "-f", STORAGE_CLASS])
+    say(f"the kind cluster {settings.node} is ready; kubeconfig: {settings.kubeconfig}")
+
+
+def down(settings: Settings) -> None:
+    """Delete the kind cluster."""
+    run(["kind", "delete", "cluster", "--name", settings.node, "--kubeconfig", settings.kubeconfig])
+    settings.kubeconfig.unlink(missing_ok=True)
+    say(f"the kind cluster {settings.node} is gone")
+
+
+def status(settings: Settings) -> bool:
+    """Say whether the kind cluster runs."""
+    running = settings.node in _clusters()
+    say(f"the kind cluster {settings.node} is {'running' if running else 'not running'}")
+    return running
+
+
+def _clusters() -> set[str]:
+    return set(run(["kind", "get", "clusters"]).split())

@@ -1,0 +1,235 @@
+"""Starting and stopping the real node."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from docuquery_local import apt, cgroups, cluster_objects, network, node_images, pki, preflight, processes, programs
+from docuquery_local.api import Api
+from docuquery_local.errors import LocalClusterError
+from docuquery_local.settings import CHECKOUT, Settings
+from docuquery_local.shell import run, say, tail
+
+START_LIMIT = 120.0
+STOP_PATIENCE = 15.0
+# The kubelet sets these for the whole machine; they are put back when the node goes.
+SYSCTLS = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops", "kernel/keys/root_maxkeys",
+           "kernel/keys/root_maxbytes")  # fmt: skip
+
+
+def up(settings: Settings) -> None:
+    """Bring the node up; on a running one, say so."""
+    preflight.check_machine(settings)
+    apt.ensure(settings, apt.NODE)
+    if _is_healthy(settings):
+        _write_kubeconfig(settings)
+        say(f"the cluster {settings.node} is already running; kubeconfig: {settings.kubeconfig}")
+        return
+    archives = node_images.prepare(settings)
+    started = time.monotonic()
+    _clear_remains(settings)
+    _start(settings)
+    _finish(settings, archives, started)
+
+
+def down(settings: Settings) -> None:
+    """Stop the node and delete everything that belongs to it, except the cache."""
+    preflight.require_root()
+    _clear_remains(settings)
+    _restore_sysctls(settings)
+    if settings.state.exists():
+        _refuse_foreign(settings.state)
+        shutil.rmtree(settings.state)
+    settings.kubeconfig.unlink(missing_ok=True)
+    say(f"the cluster {settings.node} is gone")
+
+
+def status(settings: Settings) -> bool:
+    """Print what runs; True when all is well."""
+    if _identity(settings) is None:
+        say(f"the cluster {settings.node} is not running")
+        return False
+    for name, state in _program_states(settings).items():
+        say(f"{name:<26}{'running' if state['running'] else 'NOT RUNNING':<14}restarts {state['restarts']}")
+    healthy = _is_healthy(settings)
+    say(f"API server {settings.server}: {'ready' if healthy else 'NOT READY'}; kubeconfig {settings.kubeconfig}")
+    return healthy
+
+
+def is_running(settings: Settings) -> bool:
+    """Whether the node's first process lives."""
+    return _identity(settings) is not None
+
+
+def admin_api(settings: Settings) -> Api:
+    """The API as its administrator."""
+    return Api(settings.server, settings.pki, "admin")
+
+
+def _is_healthy(settings: Settings) -> bool:
+    if _identity(settings) is None:
+        return False
+    states = _program_states(settings)
+    return bool(states) and all(s["running"] for s in states.values()) and admin_api(settings).ready()
+
+
+def _start(settings: Settings) -> None:
+    preflight.check_names_free(settings)
+    for directory in (settings.logs, settings.config, settings.run):
+        directory.mkdir(parents=True, exist_ok=True)
+    settings.state.chmod(0o711)
+    (settings.state / "owner").write_text(f"{settings.node}\n")
+    _record_sysctls(settings)
+    pki.create(settings)
+    programs.write_configs(settings)
+    network.create(settings)
+    cgroups.create(settings.node)
+    for path in (Path("/run/containerd"), Path("/var/lib/cni"), Path("/var/log/containers")):
+        path.mkdir(parents=True, exist_ok=True)
+    _spawn_supervisor(settings)
+
+
+def _spawn_supervisor(settings: Settings) -> None:
+    command = [
+        "nsenter", f"--net={network.namespace_path(settings)}",
+        "unshare", "--pid", "--fork", "--mount", "--mount-proc", "--propagation", "private", "--kill-child=SIGKILL",
+        sys.executable, str(CHECKOUT / "deploy/local/cluster.py"), "_supervise",
+    ]  # fmt: skip
+    with (settings.logs / "supervisor.log").open("ab") as log:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/",
+            env={**os.environ, **_own_environment(settings)},
+        )  # fmt: skip
+    identity = processes.Identity.of(process.pid)
+    if identity is None:
+        raise LocalClusterError(f"the node's first process ended at once: {tail(settings.logs / 'supervisor.log')}")
+    processes.save(settings.state / "node.json", identity)
+    process.returncode = 0  # it outlives this command; nothing here waits for it
+
+
+def _own_environment(settings: Settings) -> dict[str, str]:
+    return {
+        "DOCUQUERY_NODE": settings.node,
+        "DOCUQUERY_STATE": str(settings.state),
+        "DOCUQUERY_CACHE": str(settings.cache),
+        "DOCUQUERY_KUBECONFIG": str(settings.kubeconfig),
+        "DOCUQUERY_NET": str(settings.net),
+    }
+
+
+def _finish(settings: Settings, archives: list[Path], started: float) -> None:
+    _wait(settings, settings.containerd_socket.exists, "containerd", started)
+    for archive in archives:
+        node_images.load(settings, archive)
+    api = admin_api(settings)
+    _wait(settings, api.ready, "kube-apiserver", started)
+    _write_kubeconfig(settings)
+    cluster_objects.apply(settings)
+    _wait(settings, lambda: cluster_objects.node_ready(api, settings.node), "kubelet", started)
+    _wait(settings, lambda: cluster_objects.dns_ready(api), "kubelet", started)
+    say(f"the cluster {settings.node} is ready after {time.monotonic() - started:.1f} s; kubeconfig: {settings.kubeconfig}")
+
+
+def _wait(settings: Settings, condition: object, program: str, started: float) -> None:
+    assert callable(condition)
+    while not condition():
+        if _identity(settings) is None:
+            raise LocalClusterError(f"the node's first process ended: {tail(settings.logs / 'supervisor.log')}")
+        if time.monotonic() - started > START_LIMIT:
+            log = settings.logs / f"{program}.log"
+            raise LocalClusterError(f"{program} is not ready after {START_LIMIT:.0f} s: {tail(log, 3)} (full log: {log})")
+        time.sleep(0.1)
+
+
+def _write_kubeconfig(settings: Settings) -> None:
+    pki.write_private(settings.kubeconfig, pki.kubeconfig(settings, "admin"))
+
+
+def _clear_remains(settings: Settings) -> None:
+    """Remove everything of an earlier run but the data; each part may be missing."""
+    _stop_processes(settings)
+    if cgroups.exists(settings.node):
+        cgroups.kill_all(settings.node)
+        cgroups.remove(settings.node)
+    if shutil.which("ip") is not None:
+        network.remove(settings)
+    _wait_for_loops(settings)
+    shutil.rmtree(settings.run, ignore_errors=True)
+    (settings.state / "node.json").unlink(missing_ok=True)
+
+
+def _stop_processes(settings: Settings) -> None:
+    outer = _identity(settings)
+    if outer is None:
+        return
+    child = processes.first_child(outer.pid)
+    inner = processes.Identity.of(child) if child is not None else None
+    if inner is not None:
+        processes.stop(inner, STOP_PATIENCE)
+    # Ends by itself with its child; the namespace's other processes are gone before it returns.
+    processes.stop(outer, 5.0)
+
+
+def _wait_for_loops(settings: Settings) -> None:
+    # The kernel frees the mounts of a namespace, and with them the loop devices, shortly after its last process.
+    deadline = time.monotonic() + 10
+    while loops := own_loops(settings):
+        if time.monotonic() > deadline:
+            for device in loops:
+                run(["losetup", "-d", device], check=False)
+            return
+        time.sleep(0.1)
+
+
+def own_loops(settings: Settings) -> list[str]:
+    """The loop devices whose files lie in this cluster's state."""
+    found = []
+    for path in Path("/sys/block").glob("loop*/loop/backing_file"):
+        try:
+            backing = path.read_text().strip()
+        except OSError:
+            continue  # freed meanwhile
+        if backing.startswith(f"{settings.state}/"):
+            found.append(f"/dev/{path.parts[3]}")
+    return found
+
+
+def _identity(settings: Settings) -> processes.Identity | None:
+    identity = processes.load(settings.state / "node.json")
+    return identity if identity is not None and identity.alive() else None
+
+
+def _program_states(settings: Settings) -> dict[str, dict[str, int]]:
+    try:
+        states: dict[str, dict[str, int]] = json.loads((settings.run / "status.json").read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return states
+
+
+def _record_sysctls(settings: Settings) -> None:
+    path = settings.state / "sysctls.json"
+    if not path.exists():
+        values = {name: Path("/proc/sys", name).read_text() for name in SYSCTLS}
+        path.write_text(json.dumps(values))
+
+
+def _restore_sysctls(settings: Settings) -> None:
+    path = settings.state / "sysctls.json"
+    if not path.exists():
+        return
+    for name, value in json.loads(path.read_text()).items():
+        if name in SYSCTLS and Path("/proc/sys", name).read_text() != value:
+            Path("/proc/sys", name).write_text(value)
+
+
+def _refuse_foreign(state: Path) -> None:
+    # The directory may come from the environment: never delete one that this program did not make.
+    if any(state.iterdir()) and not (state / "owner").exists():
+        raise LocalClusterError(f"{state} is not the state of a local cluster: set DOCUQUERY_STATE to its directory")

@@ -1,0 +1,3 @@
+module docuquery.ai/local/pause
+
+go 1.24
