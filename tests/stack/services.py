@@ -46,6 +46,14 @@ def wait_for(what: str, ask: Callable[[], Value | None], seconds: float = 20.0) 
         time.sleep(0.1)
 
 
+def wait_up(process: "Process", ask: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Wait until a process answers; show what it wrote when it does not."""
+    try:
+        wait_for(" ".join(process.command[:3]), ask, seconds)
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{process.text()[-3000:]}") from error
+
+
 def environment_python(name: str, requirements: pathlib.Path) -> str:
     """The Python of a cached environment with `requirements`."""
     maker = [sys.executable, str(APP / "venv.py"), name, str(requirements)]
@@ -172,7 +180,7 @@ class Postgres:
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         self._process = Process([*self._prefix, str(self._bin / "postgres"), "-D", str(self.data), *options], self._log, cwd=self.folder)
         self._process.start()
-        wait_for("PostgreSQL to start", self._up)
+        wait_up(self._process, self._up)
 
     def _up(self) -> bool:
         with contextlib.suppress(psycopg.OperationalError), self.admin():
@@ -216,7 +224,7 @@ class Redis:
     def start(self) -> None:
         """Start and wait until it listens."""
         self.process.start()
-        wait_for("Redis to start", self._up)
+        wait_up(self.process, self._up)
 
     def _up(self) -> bool:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
@@ -240,7 +248,7 @@ class QdrantDouble:
     def start(self) -> None:
         """Start and wait until it is ready."""
         self.process.start()
-        wait_for("the double of Qdrant to start", lambda: answers(f"{self.url}/readyz"))
+        wait_up(self.process, lambda: answers(f"{self.url}/readyz"))
 
 
 @contextlib.contextmanager
@@ -273,7 +281,7 @@ class Application:
     def start(self) -> None:
         """Start the api."""
         self.process.start()
-        wait_for("the api to start", lambda: answers(f"{self.url}/readyz"))
+        wait_up(self.process, lambda: answers(f"{self.url}/readyz"))
 
     def health(self) -> Answer:
         """GET /health."""

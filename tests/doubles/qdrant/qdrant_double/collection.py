@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from qdrant_edge import CountRequest, EdgeShard, PointId, Query, QueryRequest, Record, ScrollRequest, UpdateOperation
+from qdrant_edge import CountRequest, EdgeShard, Query, QueryRequest, Record, ScrollRequest, UpdateOperation
 
 from qdrant_double import config, convert
 from qdrant_double.errors import WrongInputError
@@ -182,7 +182,7 @@ class Collection:
         found = self._by_id(ids, with_payload, body.get("with_vector") or False)
         return [convert.record(record, bool(with_payload)) for record in found]
 
-    def _by_id(self, ids: Sequence[PointId], with_payload: Any, with_vector: Any) -> list[Record]:
+    def _by_id(self, ids: Sequence[convert.PointId], with_payload: Any, with_vector: Any) -> list[Record]:
         with self._lock:
             return [
                 record
@@ -190,7 +190,7 @@ class Collection:
                 for record in shard.retrieve([each for each in ids if self._home(each) == number], with_payload, with_vector)
             ]
 
-    def _home(self, value: PointId) -> int:
+    def _home(self, value: convert.PointId) -> int:
         number = value if isinstance(value, int) else uuid.UUID(str(value)).int
         return number % len(self._shards)
 

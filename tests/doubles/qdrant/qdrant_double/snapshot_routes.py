@@ -28,7 +28,7 @@ async def create(request: web.Request) -> web.Response:
 
 async def listing(request: web.Request) -> web.Response:
     """List the snapshots."""
-    return succeeded(request, await asyncio.to_thread(request.app[SNAPSHOTS].list, *_scope(request)))
+    return succeeded(request, await asyncio.to_thread(request.app[SNAPSHOTS].listing, *_scope(request)))
 
 
 async def download(request: web.Request) -> web.StreamResponse:

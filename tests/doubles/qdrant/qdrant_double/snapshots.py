@@ -76,7 +76,7 @@ class Snapshots:
         opened.flushed(lambda folder: archive.pack_shard(folder / str(shard), content))
         return f"{opened.name}-shard-{shard}-{stamp}.snapshot"
 
-    def list(self, collection: str | None = None, shard: int | None = None) -> list[dict[str, Any]]:
+    def listing(self, collection: str | None = None, shard: int | None = None) -> list[dict[str, Any]]:
         """The archives, oldest first."""
         folder = self.folder(collection, shard)
         return [describe(path) for path in sorted(folder.glob("*.snapshot"))] if folder.exists() else []
