@@ -118,7 +118,7 @@ class Cluster(Protocol):
     async def patch(self, kind: Kind, namespace: str, name: str, body: JSON, subresource: str = "") -> JSON | None:
         """Merge patch; None when the object is gone; with metadata.resourceVersion or uid in it, Conflict when it differs."""
 
-    async def evict(self, namespace: str, pod: str, uid: str) -> str:
+    async def evict(self, namespace: str, pod: str, uid: str, dry_run: bool = False) -> str:
         """Ask for the pod's eviction; '' when granted or gone, else why a disruption budget holds it."""
 
     async def logs(self, namespace: str, pod: str, container: str, previous: bool, lines: int) -> str:
@@ -192,6 +192,9 @@ class Database(Protocol):
 
     async def terminate(self, target: DatabaseTarget, sessions: Sequence[tuple[int, str]], only_idle: bool, timeout: float) -> int:
         """End sessions given by (pid, start); a pid that is another session by now is left alone. Number ended."""
+
+    async def alive(self, target: DatabaseTarget, sessions: Sequence[tuple[int, str]], only_idle: bool, timeout: float) -> int | None:
+        """How many of these sessions still live (and are still idle in transaction); None without an answer."""
 
 
 @dataclass(frozen=True)

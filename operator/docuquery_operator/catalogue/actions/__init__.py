@@ -1,0 +1,19 @@
+"""The actions of the catalogue. A new action is one file here, one line below, and its test."""
+
+from __future__ import annotations
+
+from ..base import Action
+from .passive import ProposeMemory, ProposeVolume, WaitForRecovery
+from .restart_workload import RestartWorkload
+from .sessions import RestartLeakingClient, TerminateBlocker, TerminateIdleSessions
+
+_ALL: tuple[Action, ...] = (
+    RestartWorkload(),
+    RestartLeakingClient(),
+    TerminateIdleSessions(),
+    TerminateBlocker(),
+    WaitForRecovery(),
+    ProposeMemory(),
+    ProposeVolume(),
+)
+ACTIONS: dict[str, Action] = {a.name: a for a in _ALL}

@@ -1,0 +1,21 @@
+"""The probes of the catalogue. A new probe is one file here, one line below, and its test."""
+
+from __future__ import annotations
+
+from ..base import Probe
+from .http import HttpHealth
+from .network import ServiceNetwork
+from .postgres import PostgresConnections, PostgresDisk, PostgresLocks, PostgresReady, PostgresRecovery
+from .workload import Workload
+
+_ALL: tuple[Probe, ...] = (
+    Workload(),
+    ServiceNetwork(),
+    HttpHealth(),
+    PostgresReady(),
+    PostgresConnections(),
+    PostgresLocks(),
+    PostgresRecovery(),
+    PostgresDisk(),
+)
+PROBES: dict[str, Probe] = {p.name: p for p in _ALL}

@@ -1,0 +1,208 @@
+"""Probes of PostgreSQL: one look at the server a round, told as five findings."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ...ports import CLAIM, DatabaseFacts
+from .. import shared
+from ..base import ProbeContext
+
+DISK_FULL_LOG = re.compile(r"No space left on device", re.IGNORECASE)
+FULL_PERCENT = 95.0
+STORM_WAITERS = 5
+STORM_SECONDS = 60.0
+_UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "": 1}
+
+
+async def facts(context: ProbeContext) -> DatabaseFacts:
+    """One look at the server through its Service."""
+
+    async def read() -> DatabaseFacts:
+        host = await shared.address(context.round, context.component)
+        if not host:
+            return DatabaseFacts("no_address", "the Service is missing or has no endpoint")
+        return await _look(context, host)
+
+    found: DatabaseFacts = await context.round.once(("postgres", context.name), read)
+    return found
+
+
+async def _look(context: ProbeContext, host: str) -> DatabaseFacts:
+    target = await shared.database_target(context.round, context.component, host)
+    if target is None:
+        return DatabaseFacts("no_credentials", "the Secret with username and password is missing")
+    return await context.round.ports.database.look(target, context.round.timeout)
+
+
+class PostgresReady:
+    """Connects anew, SELECT 1, a write that is rolled back; on failure also straight to the pod."""
+
+    name = "postgresReady"
+    doc = "ok, outcome, sqlstate, latencyMs, write (ok|disk_full|read_only), direct (outcome at the pod's own address)"
+
+    async def look(self, context: ProbeContext) -> dict[str, Any]:
+        """The finding; 'ok' and 'outcome' are always there."""
+        seen = await facts(context)
+        ok = seen.outcome == "ok" and seen.write in ("", "ok")
+        finding: dict[str, Any] = {"ok": ok, "outcome": seen.outcome, "sqlstate": seen.sqlstate, "write": seen.write}
+        finding["direct"] = "" if seen.outcome == "ok" else await self._direct(context)
+        text = f"{seen.outcome} in {seen.latency_ms:.0f} ms" if seen.outcome == "ok" else f"{seen.outcome}: {seen.message}"
+        if seen.write not in ("", "ok"):
+            text += f", writing: {seen.write}"
+        if finding["direct"]:
+            text += f"; at the pod's own address: {finding['direct']}"
+        finding["summary"] = text
+        return finding
+
+    async def _direct(self, context: ProbeContext) -> str:
+        pods = await shared.pods(context.round, context.component)
+        host = next((p.ip for p in pods if p.ip and not p.terminating), "")
+        return (await _look(context, host)).outcome if host else ""
+
+
+class PostgresConnections:
+    """Connections in use, and who is idle in a transaction."""
+
+    name = "postgresConnections"
+    doc = "used, max, limit, usedPercent, exhausted, idleInTransaction, oldestIdleSeconds, byComponent"
+
+    async def look(self, context: ProbeContext) -> dict[str, Any]:
+        """The finding; only 'exhausted' when the server let nobody in."""
+        seen = await facts(context)
+        if seen.outcome == "too_many_connections":
+            return {"exhausted": True, "summary": "the server has no connection left, not even a reserved one"}
+        if seen.used is None or seen.max_connections is None:
+            return {"summary": "no figures"}
+        limit = max(1, seen.max_connections - (seen.reserved or 0))
+        idle = sorted(seen.idle_in_transaction, key=lambda s: -s.idle_seconds)
+        return {
+            "used": seen.used,
+            "max": seen.max_connections,
+            "limit": limit,
+            "usedPercent": round(100 * seen.used / limit, 1),
+            "exhausted": seen.used >= limit,
+            "idleInTransaction": len(idle),
+            "oldestIdleSeconds": round(idle[0].idle_seconds) if idle else 0,
+            "sessions": [
+                {"pid": s.pid, "started": s.started, "role": s.role, "application": s.application[:64], "address": s.address,
+                 "idleSeconds": round(s.idle_seconds)}
+                for s in idle[:200]
+            ],
+            "byComponent": await self._by_component(context, [s.address for s in idle]),
+            "summary": f"{seen.used} of {limit} connections for applications in use, {len(idle)} idle in transaction"
+            + (f", the oldest for {shared.age_words(idle[0].idle_seconds)}" if idle else ""),
+        }  # fmt: skip
+
+    async def _by_component(self, context: ProbeContext, addresses: list[str]) -> dict[str, int]:
+        if not addresses:
+            return {}
+        owners: dict[str, str] = {}
+        for name, component in context.round.stack.spec.components.items():
+            owners.update({p.ip: name for p in await shared.pods(context.round, component) if p.ip})
+        counted: dict[str, int] = {}
+        for address in addresses:
+            owner = owners.get(address)
+            if owner is not None:
+                counted[owner] = counted.get(owner, 0) + 1
+        return counted
+
+
+class PostgresLocks:
+    """Sessions that wait for locks, and the one at the root."""
+
+    name = "postgresLocks"
+    doc = "waiting, storm, oldestSeconds, blockers"
+
+    async def look(self, context: ProbeContext) -> dict[str, Any]:
+        """The finding; only a summary when the server let nobody in."""
+        seen = await facts(context)
+        if seen.waiting_on_locks is None:
+            return {"summary": "no figures"}
+        roots = sorted(seen.blockers, key=lambda b: -b.waiting)
+        oldest = max((b.age_seconds for b in roots), default=0.0)
+        return {
+            "waiting": seen.waiting_on_locks,
+            "oldestSeconds": round(oldest),
+            "storm": seen.waiting_on_locks >= STORM_WAITERS and oldest >= STORM_SECONDS,
+            "blockers": [
+                {"pid": b.pid, "started": b.started, "role": b.role, "application": b.application[:64],
+                 "waiting": b.waiting, "ageSeconds": round(b.age_seconds)}
+                for b in roots[:10]
+            ],
+            "summary": f"{seen.waiting_on_locks} sessions wait for locks"
+            + (f", {roots[0].waiting} behind pid {roots[0].pid} ({roots[0].application})" if roots else ""),
+        }  # fmt: skip
+
+
+class PostgresRecovery:
+    """Replica, read-only, or still replaying its log."""
+
+    name = "postgresRecovery"
+    doc = "starting, inRecovery, readOnly"
+
+    async def look(self, context: ProbeContext) -> dict[str, Any]:
+        """The finding; 'starting' is always there."""
+        seen = await facts(context)
+        finding: dict[str, Any] = {"starting": seen.outcome == "starting"}
+        if seen.in_recovery is not None:
+            finding["inRecovery"] = seen.in_recovery
+            finding["readOnly"] = bool(seen.read_only) or seen.write == "read_only"
+            finding["summary"] = f"in recovery: {seen.in_recovery}, read-only: {finding['readOnly']}"
+        else:
+            finding["summary"] = seen.message[:200] if finding["starting"] else "no figures"
+        return finding
+
+
+class PostgresDisk:
+    """Whether the volume is full, from three witnesses: a write, the server's log, and its own sizes against the claim."""
+
+    name = "postgresDisk"
+    doc = "full, usedPercent (database and WAL against the claim), capacity, claim, source"
+
+    async def look(self, context: ProbeContext) -> dict[str, Any]:
+        """The finding; 'full' is always there."""
+        seen = await facts(context)
+        claim, capacity = await self._claim(context)
+        finding: dict[str, Any] = {"full": False, "claim": claim, "capacity": capacity, "source": "none"}
+        if seen.database_bytes is not None and quantity(capacity):
+            used = seen.database_bytes + (seen.wal_bytes or 0)
+            finding["usedPercent"] = round(100 * used / quantity(capacity), 1)
+            finding["source"] = "sizes"
+            finding["full"] = finding["usedPercent"] >= FULL_PERCENT
+        if seen.write == "disk_full" or seen.outcome == "disk_full":
+            finding.update(full=True, source="write")
+        elif seen.outcome != "ok" and await self._log_says_full(context):
+            finding.update(full=True, source="log")
+        share = f", database and WAL take {finding['usedPercent']}%" if "usedPercent" in finding else ""
+        state = f"full (seen by {finding['source']})" if finding["full"] else "not full as far as can be seen"
+        finding["summary"] = f"volume {claim or '?'} of {capacity or '?'}: {state}{share}"
+        return finding
+
+    async def _claim(self, context: ProbeContext) -> tuple[str, str]:
+        for pod in await shared.pod_objects(context.round, context.component):
+            for volume in pod.get("spec", {}).get("volumes") or []:
+                name = (volume.get("persistentVolumeClaim") or {}).get("claimName")
+                if name:
+                    found = await context.round.ports.cluster.get(CLAIM, context.round.namespace, name)
+                    return name, ((found or {}).get("status", {}).get("capacity") or {}).get("storage", "")
+        return "", ""
+
+    async def _log_says_full(self, context: ProbeContext) -> bool:
+        for pod in await shared.pods(context.round, context.component):
+            for previous in (False, True):
+                if previous and not pod.restarts:
+                    continue
+                text = await context.round.ports.cluster.logs(
+                    context.round.namespace, pod.name, pod.container, previous, 40
+                )
+                if DISK_FULL_LOG.search(text):
+                    return True
+        return False
+
+
+def quantity(text: str) -> float:
+    """Bytes of a Kubernetes quantity, 0 when it is none."""
+    found = re.fullmatch(r"([0-9.]+)([KMGT]i|[kMGT]?)", text or "")
+    return float(found.group(1)) * _UNITS[found.group(2)] if found else 0.0

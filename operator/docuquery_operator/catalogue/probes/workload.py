@@ -1,0 +1,22 @@
+"""workload: the Kubernetes side of a component."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...domain.pods import workload_finding
+from .. import shared
+from ..base import ProbeContext
+
+
+class Workload:
+    """Pods wanted and ready, how the last container ended, restarts, crash loop, OOM kill, lost node."""
+
+    name = "workload"
+    doc = "pods of the workload: exists, wanted, ready, state, reason, crashLoop, oomKilled, nodeLost, restarts"
+
+    async def look(self, context: ProbeContext) -> dict[str, Any]:
+        """The finding; 'exists' is always there."""
+        owner = await shared.workload(context.round, context.component)
+        pods = await shared.pods(context.round, context.component)
+        return workload_finding(owner, pods, context.round.now)

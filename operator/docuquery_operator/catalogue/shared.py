@@ -1,0 +1,162 @@
+"""Reads that several probes need: pods, workload, Service address, credentials. Each is read once a round."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..api.common import ObjectMeta, SecretRef
+from ..api.stack import Component, ComponentType, Endpoint, Stack, StackSpec, WorkloadRef
+from ..domain.pods import PodFacts, pod_facts
+from ..ports import ENDPOINT_SLICE, POD, SECRET, SERVICE, WORKLOADS, DatabaseTarget, JSON
+from .base import Round
+
+DEFAULT_PATHS = {"health": "/health", "info": "/info", "metrics": "/metrics"}
+
+
+async def workload(round_: Round, component: Component) -> JSON | None:
+    """The workload object, or None."""
+    ref = component.workload
+
+    async def read() -> JSON | None:
+        return await round_.ports.cluster.get(WORKLOADS[ref.kind], round_.namespace, ref.name)
+
+    found: JSON | None = await round_.once(("workload", ref.kind, ref.name), read)
+    return found
+
+
+async def pods(round_: Round, component: Component) -> Sequence[PodFacts]:
+    """Facts of the workload's pods."""
+    return [pod_facts(p) for p in await pod_objects(round_, component)]
+
+
+async def pod_objects(round_: Round, component: Component) -> Sequence[JSON]:
+    """The pods that the workload's selector matches; none when the selector is empty (rule 2)."""
+    owner = await workload(round_, component)
+    selector = selector_of(owner)
+    if not selector:
+        return []
+
+    async def read() -> Sequence[JSON]:
+        return await round_.ports.cluster.list(POD, round_.namespace, selector)
+
+    found: Sequence[JSON] = await round_.once(("pods", selector), read)
+    return found
+
+
+def selector_of(owner: JSON | None) -> str:
+    """Label selector of a workload as the API takes it; '' when it selects nothing by labels."""
+    labels: Mapping[str, str] = ((owner or {}).get("spec", {}).get("selector") or {}).get("matchLabels") or {}
+    return ",".join(f"{k}={v}" for k, v in sorted(labels.items()))
+
+
+async def service(round_: Round, component: Component) -> JSON | None:
+    """The component's Service."""
+    if component.endpoint is None:
+        return None
+    name = component.endpoint.service
+
+    async def read() -> JSON | None:
+        return await round_.ports.cluster.get(SERVICE, round_.namespace, name)
+
+    found: JSON | None = await round_.once(("service", name), read)
+    return found
+
+
+async def endpoints(round_: Round, component: Component) -> Sequence[str]:
+    """Addresses of the Service's ready endpoints."""
+    if component.endpoint is None:
+        return []
+    name = component.endpoint.service
+
+    async def read() -> Sequence[JSON]:
+        return await round_.ports.cluster.list(ENDPOINT_SLICE, round_.namespace, f"kubernetes.io/service-name={name}")
+
+    slices: Sequence[JSON] = await round_.once(("endpoints", name), read)
+    return [
+        address
+        for s in slices
+        for e in s.get("endpoints") or []
+        if (e.get("conditions") or {}).get("ready", True)
+        for address in e.get("addresses") or []
+    ]
+
+
+async def address(round_: Round, component: Component) -> str:
+    """Where to connect: the Service's address from the API, so that a sick cluster DNS does not blind the operator."""
+    found = await service(round_, component)
+    ip: str = (found or {}).get("spec", {}).get("clusterIP", "")
+    if ip and ip != "None":
+        return ip
+    ready = await endpoints(round_, component)
+    return ready[0] if ready else ""
+
+
+async def database_target(round_: Round, component: Component, host: str) -> DatabaseTarget | None:
+    """Address and credentials of a PostgreSQL component; None when its Secret is missing or incomplete."""
+    if component.credentials is None or component.endpoint is None or component.database is None:
+        return None
+    secret = await credentials(round_, component.credentials.secret_name)
+    if "username" not in secret or "password" not in secret:
+        return None
+    return DatabaseTarget(
+        host=host,
+        port=component.endpoint.port,
+        database=component.database,
+        user=secret["username"],
+        password=secret["password"],
+        roles=tuple(component.session_roles),
+    )
+
+
+async def credentials(round_: Round, name: str) -> Mapping[str, str]:
+    """Decoded data of a Secret, empty when it is missing."""
+
+    async def read() -> Mapping[str, str]:
+        found = await round_.ports.cluster.get(SECRET, round_.namespace, name)
+        data: Mapping[str, str] = (found or {}).get("data") or {}
+        return {k: base64.b64decode(v).decode(errors="replace") for k, v in data.items()}
+
+    found: Mapping[str, str] = await round_.once(("secret", name), read)
+    return found
+
+
+def plain_database(service_name: str, port: int, database: str, secret: str) -> Component:
+    """A PostgreSQL component as far as connecting goes."""
+    return Component(
+        type=ComponentType.POSTGRESQL,
+        workload=WorkloadRef(kind="StatefulSet", name=service_name),
+        endpoint=Endpoint(service=service_name, port=port),
+        database=database,
+        credentials=SecretRef(secret_name=secret),
+    )
+
+
+def bare_stack(namespace: str) -> Stack:
+    """A Stack without components: carries only the namespace of a round."""
+    return Stack(metadata=ObjectMeta(name="-", namespace=namespace), spec=StackSpec(components={}))
+
+
+def component_named(stack: Stack, wanted: str) -> tuple[str, Component] | None:
+    """A component by its name, else by the alias of its type when the Stack has exactly one of that type."""
+    exact = stack.spec.components.get(wanted)
+    if exact is not None:
+        return wanted, exact
+    same = [(n, c) for n, c in stack.spec.components.items() if ALIASES.get(wanted) == c.type.value]
+    return same[0] if len(same) == 1 else None
+
+
+ALIASES: Mapping[str, str] = {
+    "api": "Api",
+    "worker": "CeleryWorker",
+    "postgres": "PostgreSQL",
+    "redis": "Redis",
+    "qdrant": "Qdrant",
+}
+
+
+def age_words(seconds: Any) -> str:
+    """'95s' or '12m' for people."""
+    whole = int(float(seconds))
+    return f"{whole}s" if whole < 120 else f"{whole // 60}m"

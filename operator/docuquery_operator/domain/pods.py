@@ -1,0 +1,165 @@
+"""What the API objects of a workload say, as plain facts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from .ledger import parse_time
+
+JSON = Mapping[str, Any]
+ATTEMPT_ANNOTATION = "ops.docuquery.ai/attempt"
+SINCE_OOM_SECONDS = 600
+
+
+@dataclass(frozen=True)
+class PodFacts:
+    """One pod as far as healing cares."""
+
+    name: str
+    uid: str
+    ready: bool
+    phase: str
+    terminating: bool
+    state: str
+    reason: str
+    exit_code: int | None
+    last_reason: str
+    last_finished: datetime | None
+    restarts: int
+    revision: str
+    node_lost: bool
+    unschedulable: str
+    ip: str
+    container: str
+    started: datetime | None
+
+
+def pod_facts(pod: JSON) -> PodFacts:
+    """Facts of the pod's first container, which is the service itself."""
+    meta, spec, status = pod.get("metadata", {}), pod.get("spec", {}), pod.get("status", {})
+    containers = status.get("containerStatuses") or [{}]
+    main = containers[0]
+    state_name, state = next(iter((main.get("state") or {"waiting": {}}).items()))
+    last = (main.get("lastState") or {}).get("terminated") or {}
+    conditions = {c.get("type"): c for c in status.get("conditions", [])}
+    scheduled = conditions.get("PodScheduled", {})
+    labels = meta.get("labels", {})
+    return PodFacts(
+        name=meta.get("name", ""),
+        uid=meta.get("uid", ""),
+        ready=conditions.get("Ready", {}).get("status") == "True",
+        phase=status.get("phase", ""),
+        terminating=bool(meta.get("deletionTimestamp")),
+        state=state_name,
+        reason=state.get("reason", "") or "",
+        exit_code=state.get("exitCode"),
+        last_reason=last.get("reason", "") or "",
+        last_finished=_time(last.get("finishedAt")),
+        restarts=int(main.get("restartCount", 0)),
+        revision=labels.get("controller-revision-hash") or labels.get("pod-template-hash") or "",
+        node_lost=_node_lost(status, conditions),
+        unschedulable=scheduled.get("message", "") if scheduled.get("status") == "False" else "",
+        ip=status.get("podIP", ""),
+        container=(spec.get("containers") or [{}])[0].get("name", ""),
+        started=_time(state.get("startedAt")),
+    )
+
+
+def _node_lost(status: JSON, conditions: Mapping[Any, JSON]) -> bool:
+    if status.get("reason") in ("NodeLost", "NodeAffinity", "NodeShutdown"):
+        return True
+    target = conditions.get("DisruptionTarget", {})
+    return target.get("status") == "True" and target.get("reason") == "DeletionByTaintManager"
+
+
+def _time(text: str | None) -> datetime | None:
+    return parse_time(text) if text else None
+
+
+def oom_killed(pods: Sequence[PodFacts], now: datetime) -> bool:
+    """A container of these was killed for memory just now or lately."""
+    return any(
+        p.reason == "OOMKilled"
+        or (
+            p.last_reason == "OOMKilled"
+            and p.last_finished is not None
+            and (now - p.last_finished).total_seconds() < SINCE_OOM_SECONDS
+        )
+        for p in pods
+    )
+
+
+def workload_finding(workload: JSON | None, pods: Sequence[PodFacts], now: datetime) -> dict[str, Any]:
+    """The finding of the workload probe."""
+    if workload is None:
+        return {"exists": False, "ready": 0, "summary": "the workload does not exist"}
+    wanted = int(workload.get("spec", {}).get("replicas", 1))
+    alive = [p for p in pods if not p.terminating]
+    worst = next((p for p in alive if not p.ready), alive[0] if alive else None)
+    finding: dict[str, Any] = {
+        "exists": True,
+        "wanted": wanted,
+        "ready": sum(p.ready for p in alive),
+        "pods": len(alive),
+        "terminating": len(pods) - len(alive),
+        "crashLoop": any(_crash_loop(p) for p in alive),
+        "oomKilled": oom_killed(alive, now),
+        "nodeLost": any(p.node_lost for p in pods),
+        "unschedulable": next((p.unschedulable[:200] for p in alive if p.unschedulable), ""),
+        "restarts": max((p.restarts for p in alive), default=0),
+        "state": worst.state if worst else "absent",
+        "reason": worst.reason if worst else "",
+        "memoryLimit": _memory_limit(workload),
+    }
+    finding["summary"] = _summary(finding, worst)
+    return finding
+
+
+def _crash_loop(p: PodFacts) -> bool:
+    failing = p.reason in ("CrashLoopBackOff", "RunContainerError", "CreateContainerConfigError", "CreateContainerError")
+    return failing or (p.state == "terminated" and p.restarts >= 2)
+
+
+def _memory_limit(workload: JSON) -> str:
+    containers = workload.get("spec", {}).get("template", {}).get("spec", {}).get("containers") or [{}]
+    limit: str = (containers[0].get("resources", {}).get("limits") or {}).get("memory", "")
+    return limit
+
+
+def _summary(finding: Mapping[str, Any], worst: PodFacts | None) -> str:
+    text = f"{finding['ready']} of {finding['wanted']} pods ready"
+    if worst is None:
+        return text
+    detail = f"{worst.name} {worst.state}"
+    if worst.reason:
+        detail += f" ({worst.reason})"
+    if worst.last_reason:
+        detail += f", last end {worst.last_reason}"
+    return f"{text}; {detail}, {worst.restarts} restarts"
+
+
+def foreign_rollout(revisions: Sequence[JSON]) -> tuple[datetime, str] | None:
+    """When the newest rollout was somebody else's: its time and name. The first revision is an installation, not a rollout.
+
+    Ours are known by the attempt annotation in the pod template, which differs from that of the revision before.
+    """
+    ordered = sorted(revisions, key=_revision_number)
+    if len(ordered) < 2 or _attempt_of(ordered[-1]) != _attempt_of(ordered[-2]):
+        return None
+    newest = ordered[-1].get("metadata", {})
+    created = _time(newest.get("creationTimestamp"))
+    return None if created is None else (created, newest.get("name", ""))
+
+
+def _revision_number(revision: JSON) -> int:
+    annotations = revision.get("metadata", {}).get("annotations", {})
+    return int(revision.get("revision") or annotations.get("deployment.kubernetes.io/revision") or 0)
+
+
+def _attempt_of(revision: JSON) -> str:
+    template = revision.get("spec", {}).get("template") or revision.get("data", {}).get("spec", {}).get("template", {})
+    attempt: str = (template.get("metadata", {}).get("annotations") or {}).get(ATTEMPT_ANNOTATION, "")
+    return attempt

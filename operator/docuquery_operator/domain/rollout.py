@@ -1,0 +1,45 @@
+"""How a restart by rollout stands, read from the workload and its pods by the attempt id in the template."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .pods import ATTEMPT_ANNOTATION, PodFacts
+from .world import Effect, EffectState
+
+JSON = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Effect seen, and the broken pods of the old revision that hold the rollout up."""
+
+    effect: Effect
+    stuck: tuple[PodFacts, ...] = ()
+
+
+def rollout(workload: JSON | None, pods: Sequence[PodFacts], attempt_id: str, new_revision: str) -> Rollout:
+    """State of the restart that carries this attempt id.
+
+    A StatefulSet with OrderedReady pods waits for ever for a broken pod before it replaces it
+    (kubernetes.io, StatefulSet, "Forced rollback"; kubernetes/kubernetes#67250), so broken pods of the old revision are named.
+    """
+    if workload is None:
+        return Rollout(Effect(EffectState.ABSENT, "the workload is gone"))
+    template = workload.get("spec", {}).get("template", {}).get("metadata", {}).get("annotations") or {}
+    if template.get(ATTEMPT_ANNOTATION) != attempt_id:
+        return Rollout(Effect(EffectState.ABSENT, "not ordered yet"))
+    status, meta = workload.get("status", {}), workload.get("metadata", {})
+    if int(status.get("observedGeneration", 0)) < int(meta.get("generation", 0)) or not new_revision:
+        return Rollout(Effect(EffectState.IN_PROGRESS, "ordered; waiting for the controller to see it"))
+    wanted = int(workload.get("spec", {}).get("replicas", 1))
+    old = [p for p in pods if p.revision != new_revision]
+    fresh = [p for p in pods if p.revision == new_revision and not p.terminating]
+    ready = sum(p.ready for p in fresh)
+    if not old and ready >= wanted:
+        return Rollout(Effect(EffectState.DONE, f"{ready} new pods are ready"))
+    stuck = tuple(p for p in old if not p.ready and not p.terminating)
+    text = f"{ready} of {wanted} new pods ready, {len(old)} old pods left"
+    return Rollout(Effect(EffectState.IN_PROGRESS, text), stuck)

@@ -1,0 +1,1 @@
+"""Shipped runbooks, as YAML."""
