@@ -51,10 +51,17 @@ _SQLSTATES = {
     "08001": "refused",
 }
 
+# redis-py strips the server's first word off the text of these.
+_REDIS_CLASSES = (
+    (redis.exceptions.AuthenticationError, "auth"),
+    (redis.exceptions.NoPermissionError, "auth"),
+    (redis.exceptions.ReadOnlyError, "read_only"),
+    (redis.exceptions.BusyLoadingError, "starting"),
+    (redis.exceptions.MaxConnectionsError, "too_many_connections"),
+)
+
 _REDIS_TEXTS = (
     ("MISCONF", "disk_full"),
-    ("READONLY", "read_only"),
-    ("LOADING", "starting"),
     ("NOAUTH", "auth"),
     ("WRONGPASS", "auth"),
     ("NOPERM", "auth"),
@@ -100,12 +107,11 @@ def redis_failure(error: BaseException) -> Failure:
     """Classify what redis-py or a time-out raised."""
     if isinstance(error, (TimeoutError, redis.exceptions.TimeoutError)):
         return Failure("timeout")
-    if isinstance(error, redis.exceptions.AuthenticationError):
-        return Failure("auth")
+    for known, kind in _REDIS_CLASSES:
+        if isinstance(error, known):
+            return Failure(kind)
     text = f"{type(error).__name__} {error}"
     for fragment, kind in _REDIS_TEXTS:
         if fragment in text:
             return Failure(kind)
-    if isinstance(error, redis.exceptions.BusyLoadingError):
-        return Failure("starting")
     return Failure("other")

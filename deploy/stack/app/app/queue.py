@@ -5,17 +5,14 @@ import logging
 import uuid
 from collections.abc import Sequence
 
-import psycopg
 from celery import Celery
 from kombu.exceptions import OperationalError
-from psycopg_pool import PoolTimeout
 from redis.exceptions import RedisError
 
 from app.database import Documents
 
 TASK = "app.background.worker.process_document"
 QUEUE = "celery"
-_FLUSH_EVERY = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -42,17 +39,3 @@ class TaskQueue:
         with self._celery.connection_for_write() as connection:
             for document in ids:
                 self._celery.send_task(TASK, args=[str(document)], queue=QUEUE, connection=connection, retry=False)
-
-    async def keep_flushing(self) -> None:
-        """Create the schema, then send what waits in PostgreSQL, for as long as the api runs."""
-        prepared = False
-        while True:
-            try:
-                if not prepared:
-                    await self._documents.prepare()
-                    prepared = True
-                if waiting := await self._documents.unsent():
-                    await self.send(waiting)
-            except (psycopg.Error, PoolTimeout, OSError) as error:
-                log.warning("the database is away, trying again: %s", type(error).__name__)
-            await asyncio.sleep(_FLUSH_EVERY)

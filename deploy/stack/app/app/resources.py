@@ -17,6 +17,7 @@ from app.health import Check, DatabaseCheck, Health, QdrantCheck, RedisCheck
 from app.metrics import Metrics
 from app.queue import TaskQueue
 from app.ratelimit import RateLimiter
+from app.upkeep import Upkeep
 
 _REDIS_TIMEOUT = 1.0
 
@@ -72,11 +73,11 @@ async def opened(settings: Settings, redis: Redis, metrics: Metrics) -> AsyncIte
     queue = TaskQueue(celery, documents)
     async with httpx.AsyncClient(base_url=settings.qdrant_url, timeout=settings.health_timeout) as client:
         health = Health(_checks(settings, redis, client), settings.health_timeout)
-        flushing = asyncio.create_task(queue.keep_flushing())
+        upkeep = asyncio.create_task(Upkeep(settings, documents, queue, client).run())
         try:
             yield Resources(settings, documents, queue, redis, client, health, metrics)
         finally:
-            flushing.cancel()
-            await asyncio.gather(flushing, return_exceptions=True)
+            upkeep.cancel()
+            await asyncio.gather(upkeep, return_exceptions=True)
             await pool.close(timeout=2)
             await redis.aclose()
