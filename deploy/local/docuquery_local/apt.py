@@ -38,7 +38,7 @@ def ensure(settings: Settings, wanted: dict[str, str]) -> None:
     if not packages:
         return
     if shutil.which("apt-get") is None:
-        raise LocalClusterError(f"missing: {', '.join(packages)}; install them, or run where Docker and kind are installed")
+        raise LocalClusterError(f"missing: {', '.join(packages)}; install them, or install Docker and kind")
     say(f"installing {' '.join(packages)}")
     log = settings.cache / "logs" / "apt.log"
     try:
@@ -46,7 +46,8 @@ def ensure(settings: Settings, wanted: dict[str, str]) -> None:
             _apt(["update"], log)
             _apt(["install", "-y", "--no-install-recommends", *packages], log)
     except LocalClusterError as error:
-        raise LocalClusterError(f"apt cannot install {' '.join(packages)}: check /etc/apt/sources.list; {error}") from None
+        names = " ".join(packages)
+        raise LocalClusterError(f"apt cannot install {names}: check /etc/apt/sources.list; {error}") from None
 
 
 def _present(program: str) -> bool:
@@ -56,9 +57,8 @@ def _present(program: str) -> bool:
 
 
 def _apt(arguments: list[str], log: Path) -> None:
-    run_long(
-        ["apt-get", "-q", *arguments], what=f"apt-get {arguments[0]}", log=log, env={"DEBIAN_FRONTEND": "noninteractive"}
-    )
+    quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+    run_long(["apt-get", "-q", *arguments], what=f"apt-get {arguments[0]}", log=log, env=quiet)
 
 
 @contextmanager

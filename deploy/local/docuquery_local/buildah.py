@@ -58,7 +58,7 @@ class Buildah:
 
     def build(self, reference: str, dockerfile: Path, context: Path) -> None:
         """Build one image; unchanged steps come from the layer cache."""
-        log = self._settings.cache / "logs" / f"image-{reference.split('/')[-1].replace(':', '-')}.log"
+        log = self._settings.cache / "logs" / f"image-{reference.replace('/', '-').replace(':', '-')}.log"
         log.unlink(missing_ok=True)
         with tempfile.TemporaryDirectory(dir=self._home, prefix="mounts-") as directory:
             command = [
@@ -92,7 +92,8 @@ class Buildah:
         (tree / "etc/apt/apt.conf.d/slim").write_text('Acquire::Languages "none";\nAPT::Sandbox::User "root";\n')
 
     def _buildah(self) -> list[str | Path]:
-        return ["buildah", "--root", self._home / "storage", "--runroot", self._home / "run", "--storage-driver", "overlay"]
+        storage, run_root = self._home / "storage", self._home / "run"
+        return ["buildah", "--root", storage, "--runroot", run_root, "--storage-driver", "overlay"]
 
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -104,7 +105,8 @@ def _sources(mirror: str, security: str) -> str:
 
 
 def _slim_down(tree: Path) -> None:
-    for directory in ("usr/share/man", "usr/share/info", "usr/share/locale", "var/lib/apt/lists", "var/cache/apt/archives"):
+    documents = ("usr/share/man", "usr/share/info", "usr/share/locale")
+    for directory in (*documents, "var/lib/apt/lists", "var/cache/apt/archives"):
         shutil.rmtree(tree / directory, ignore_errors=True)
     for directory in ("var/lib/apt/lists/partial", "var/cache/apt/archives/partial"):
         (tree / directory).mkdir(parents=True)

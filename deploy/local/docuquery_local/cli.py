@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 
-from docuquery_local import gobuild, images, kindnode, netpol, node, provisioner, supervisor
+from docuquery_local import gobuild, images, kindnode, locks, netpol, node, provisioner, supervisor
 from docuquery_local.errors import LocalClusterError
 from docuquery_local.settings import Settings, load
 from docuquery_local.shell import say, warn
@@ -42,10 +42,12 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
     if options.command == "status":
         return 0 if backend.status(settings) else 1
     if options.command == "images":
-        images.build_and_load(settings, options.names, in_kind=backend is kindnode)
+        with locks.held(settings.cache / "images.lock", "the images"):
+            images.build_and_load(settings, options.names, in_kind=backend is kindnode)
         return 0
     action = backend.up if options.command == "up" else backend.down
-    action(settings)
+    with locks.held(locks.RUN / f"docuquery-local-{settings.node}.lock", "this cluster"):
+        action(settings)
     return 0
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from docuquery_local import locks
 from docuquery_local.errors import LocalClusterError
 from docuquery_local.settings import COREDNS, HELM, KUBERNETES, Settings
 from docuquery_local.shell import run, run_long, say
@@ -77,7 +75,7 @@ def build(settings: Settings, wanted: Build) -> Path:
     key = binary.with_name(binary.name + ".key")
     if _is_current(binary, key, wanted):
         return binary
-    with _lock(settings.cache):
+    with locks.held(settings.cache / "build.lock", "a build"):
         if not _is_current(binary, key, wanted):
             _compile(settings, wanted, binary)
             key.write_text(_key(wanted))
@@ -98,6 +96,7 @@ def _kubectl(settings: Settings) -> Path:
 
 def _compile(settings: Settings, wanted: Build, binary: Path) -> None:
     _check_go()
+    (settings.cache / "bin").mkdir(parents=True, exist_ok=True)
     say(f"building {wanted.title} ({wanted.takes}, once)")
     log = settings.cache / "logs" / f"build-{wanted.name}.log"
     log.unlink(missing_ok=True)
@@ -139,12 +138,3 @@ def _check_go() -> None:
     version = run(["go", "env", "GOVERSION"]).strip().removeprefix("go").split(".")
     if tuple(int(part) for part in version[:2]) < (1, 24):
         raise LocalClusterError(f"Go {'.'.join(version)} is too old: install Go 1.24 or newer")
-
-
-@contextmanager
-def _lock(cache: Path) -> Iterator[None]:
-    # Two commands at once must not build the same program twice.
-    (cache / "bin").mkdir(parents=True, exist_ok=True)
-    with (cache / "build.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -20,12 +20,12 @@ def up(settings: Settings) -> None:
         run(["kind", "export", "kubeconfig", "--name", settings.node, "--kubeconfig", settings.kubeconfig])
         say(f"the kind cluster {settings.node} is already running; kubeconfig: {settings.kubeconfig}")
         return
-    command = ["kind", "create", "cluster", "--name", settings.node, "--config", CONFIG, "--wait", "180s"]
+    command = ["kind", "create", "cluster", "--name", settings.node, "--config", str(CONFIG), "--wait", "180s"]
     log = settings.cache / "logs" / "kind.log"
-    run_long([*command, "--kubeconfig", settings.kubeconfig], what="kind", log=log)
-    kubectl = [gobuild.tool(settings, "kubectl"), "--kubeconfig", settings.kubeconfig]
-    run([*kubectl, "annotate", "storageclass", "standard", "storageclass.kubernetes.io/is-default-class-", "--overwrite"])
-    run([*kubectl, "apply", "--server-side", "-f", STORAGE_CLASS])
+    run_long([*command, "--kubeconfig", str(settings.kubeconfig)], what="kind", log=log)
+    kubectl = [str(gobuild.tool(settings, "kubectl")), "--kubeconfig", str(settings.kubeconfig)]
+    run([*kubectl, "annotate", "storageclass", "standard", "storageclass.kubernetes.io/is-default-class-"])
+    run([*kubectl, "apply", "--server-side", "-f", str(STORAGE_CLASS)])
     say(f"the kind cluster {settings.node} is ready; kubeconfig: {settings.kubeconfig}")
 
 

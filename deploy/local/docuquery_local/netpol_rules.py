@@ -52,11 +52,15 @@ def _table(chains: list[str], jumps: dict[str, list[str]], node_sources: list[st
     known = "ct state established,related accept"
     from_node = [f"ip saddr {{ {', '.join(node_sources)} }} accept"] if node_sources else []
     # Egress first, and both must agree; a chain returns when it allows and drops when it does not.
-    forward = ["type filter hook forward priority 0; policy accept;", known, *jumps["egress"], *from_node, *jumps["ingress"]]
+    forward = [_hook("forward"), known, *jumps["egress"], *from_node, *jumps["ingress"]]
     # The API server and other programs of the node are reached through its input, not by forwarding.
-    to_node = ["type filter hook input priority 0; policy accept;", known, *jumps["egress"]]
+    to_node = [_hook("input"), known, *jumps["egress"]]
     body = [*chains, _chain("forward", forward), _chain("input", to_node)]
     return f"table ip {TABLE}\ndelete table ip {TABLE}\ntable ip {TABLE} {{\n" + "\n".join(body) + "\n}\n"
+
+
+def _hook(name: str) -> str:
+    return f"type filter hook {name} priority 0; policy accept;"
 
 
 def _chain(name: str, rules: list[str], comment: str = "") -> str:

@@ -8,9 +8,22 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from docuquery_local import apt, cgroups, cluster_objects, network, node_images, pki, preflight, processes, programs
+from docuquery_local import (
+    apt,
+    cgroups,
+    cluster_objects,
+    network,
+    node_images,
+    ownership,
+    pki,
+    preflight,
+    processes,
+    programs,
+    sysctls,
+)
 from docuquery_local.api import Api
 from docuquery_local.errors import LocalClusterError
 from docuquery_local.settings import CHECKOUT, Settings
@@ -18,22 +31,22 @@ from docuquery_local.shell import run, say, tail
 
 START_LIMIT = 120.0
 STOP_PATIENCE = 15.0
-# The kubelet sets these for the whole machine; they are put back when the node goes.
-SYSCTLS = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops", "kernel/keys/root_maxkeys",
-           "kernel/keys/root_maxbytes")  # fmt: skip
 
 
 def up(settings: Settings) -> None:
     """Bring the node up; on a running one, say so."""
     preflight.check_machine(settings)
     apt.ensure(settings, apt.NODE)
+    ownership.check(settings)
     if _is_healthy(settings):
         _write_kubeconfig(settings)
         say(f"the cluster {settings.node} is already running; kubeconfig: {settings.kubeconfig}")
         return
     archives = node_images.prepare(settings)
     started = time.monotonic()
-    _clear_remains(settings)
+    if ownership.is_ours(settings):
+        _clear_remains(settings)
+    preflight.check_names_free(settings)
     _start(settings)
     _finish(settings, archives, started)
 
@@ -41,11 +54,10 @@ def up(settings: Settings) -> None:
 def down(settings: Settings) -> None:
     """Stop the node and delete everything that belongs to it, except the cache."""
     preflight.require_root()
+    ownership.check(settings)
     _clear_remains(settings)
-    _restore_sysctls(settings)
-    if settings.state.exists():
-        _refuse_foreign(settings.state)
-        shutil.rmtree(settings.state)
+    sysctls.restore(settings)
+    ownership.remove_state(settings)
     settings.kubeconfig.unlink(missing_ok=True)
     say(f"the cluster {settings.node} is gone")
 
@@ -80,12 +92,10 @@ def _is_healthy(settings: Settings) -> bool:
 
 
 def _start(settings: Settings) -> None:
-    preflight.check_names_free(settings)
+    ownership.claim(settings)
     for directory in (settings.logs, settings.config, settings.run):
         directory.mkdir(parents=True, exist_ok=True)
-    settings.state.chmod(0o711)
-    (settings.state / "owner").write_text(f"{settings.node}\n")
-    _record_sysctls(settings)
+    sysctls.record(settings)
     pki.create(settings)
     programs.write_configs(settings)
     network.create(settings)
@@ -133,17 +143,18 @@ def _finish(settings: Settings, archives: list[Path], started: float) -> None:
     cluster_objects.apply(settings)
     _wait(settings, lambda: cluster_objects.node_ready(api, settings.node), "kubelet", started)
     _wait(settings, lambda: cluster_objects.dns_ready(api), "kubelet", started)
-    say(f"the cluster {settings.node} is ready after {time.monotonic() - started:.1f} s; kubeconfig: {settings.kubeconfig}")
+    seconds = time.monotonic() - started
+    say(f"the cluster {settings.node} is ready after {seconds:.1f} s; kubeconfig: {settings.kubeconfig}")
 
 
-def _wait(settings: Settings, condition: object, program: str, started: float) -> None:
-    assert callable(condition)
+def _wait(settings: Settings, condition: Callable[[], bool], program: str, started: float) -> None:
     while not condition():
         if _identity(settings) is None:
             raise LocalClusterError(f"the node's first process ended: {tail(settings.logs / 'supervisor.log')}")
         if time.monotonic() - started > START_LIMIT:
             log = settings.logs / f"{program}.log"
-            raise LocalClusterError(f"{program} is not ready after {START_LIMIT:.0f} s: {tail(log, 3)} (full log: {log})")
+            message = f"{program} is not ready after {START_LIMIT:.0f} s: {tail(log, 3)} (full log: {log})"
+            raise LocalClusterError(message)
         time.sleep(0.1)
 
 
@@ -211,25 +222,3 @@ def _program_states(settings: Settings) -> dict[str, dict[str, int]]:
     except (FileNotFoundError, ValueError):
         return {}
     return states
-
-
-def _record_sysctls(settings: Settings) -> None:
-    path = settings.state / "sysctls.json"
-    if not path.exists():
-        values = {name: Path("/proc/sys", name).read_text() for name in SYSCTLS}
-        path.write_text(json.dumps(values))
-
-
-def _restore_sysctls(settings: Settings) -> None:
-    path = settings.state / "sysctls.json"
-    if not path.exists():
-        return
-    for name, value in json.loads(path.read_text()).items():
-        if name in SYSCTLS and Path("/proc/sys", name).read_text() != value:
-            Path("/proc/sys", name).write_text(value)
-
-
-def _refuse_foreign(state: Path) -> None:
-    # The directory may come from the environment: never delete one that this program did not make.
-    if any(state.iterdir()) and not (state / "owner").exists():
-        raise LocalClusterError(f"{state} is not the state of a local cluster: set DOCUQUERY_STATE to its directory")

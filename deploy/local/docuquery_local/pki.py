@@ -113,7 +113,8 @@ def _issue(pki: Path, certificate: Certificate) -> None:
 
 def _extensions(certificate: Certificate) -> list[str]:
     usage = "clientAuth,serverAuth" if certificate.names else "clientAuth"
-    extensions = ["basicConstraints=critical,CA:FALSE", "keyUsage=critical,digitalSignature", f"extendedKeyUsage={usage}"]
+    extensions = ["basicConstraints=critical,CA:FALSE", "keyUsage=critical,digitalSignature"]
+    extensions.append(f"extendedKeyUsage={usage}")
     if certificate.names:
         extensions.append("subjectAltName=" + ",".join(certificate.names))
     return [part for extension in extensions for part in ("-addext", extension)]

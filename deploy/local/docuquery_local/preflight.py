@@ -32,7 +32,7 @@ def check_machine(settings: Settings) -> None:
             "the kernel has no memory cgroup controller, so no limit would hold: boot with cgroup_enable=memory"
         )
     if not Path("/dev/loop-control").exists():
-        raise LocalClusterError("the kernel has no loop devices, which hold the volumes: load the module with `modprobe loop`")
+        raise LocalClusterError("the kernel has no loop devices, which hold the volumes: run `modprobe loop`")
     for directory in (settings.state, settings.cache):
         _check_disk(directory)
 

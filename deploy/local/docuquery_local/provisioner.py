@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from docuquery_local import volumes
@@ -50,8 +51,7 @@ class Provisioner:
                 self._try(volume, self._delete)
         self._drop_orphans(names | {volume_name(claim) for claim in claims})
 
-    def _try(self, item: Object, step: object) -> None:
-        assert callable(step)
+    def _try(self, item: Object, step: Callable[[Object], None]) -> None:
         try:
             step(item)
         except LocalClusterError as error:
@@ -130,8 +130,8 @@ def _is_ours(volume: Object) -> bool:
 
 
 def _is_free(volume: Object) -> bool:
-    policy = volume["spec"].get("persistentVolumeReclaimPolicy")
-    return volume["status"].get("phase") == "Released" and policy == "Delete"
+    released = bool(volume["status"].get("phase") == "Released")
+    return released and volume["spec"].get("persistentVolumeReclaimPolicy") == "Delete"
 
 
 def _event(claim: Object, reason: str) -> Object:

@@ -118,7 +118,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
     default_state = "docuquery-local" if node == DEFAULT_NODE else f"docuquery-local-{node}"
     settings = Settings(
         node=node,
-        state=Path(environ.get("DOCUQUERY_STATE") or Path("/var/lib") / default_state).absolute(),
+        state=Path(environ.get("DOCUQUERY_STATE") or Path("/var/lib") / default_state).resolve(),
         cache=Path(environ.get("DOCUQUERY_CACHE") or home_cache / "docuquery-operator").absolute(),
         kubeconfig=Path(environ.get("DOCUQUERY_KUBECONFIG") or CHECKOUT / "build" / default_kubeconfig).absolute(),
         net=_second_octet(environ.get("DOCUQUERY_NET", "61")),
@@ -136,4 +136,4 @@ def _second_octet(text: str) -> int:
 def _check_socket_length(settings: Settings) -> None:
     # A Unix socket path is cut at 108 bytes; containerd adds ".ttrpc" to it.
     if len(str(settings.containerd_socket)) > 100:
-        raise LocalClusterError(f"the state directory {settings.state} has too long a name: set DOCUQUERY_STATE shorter")
+        raise LocalClusterError(f"the state directory {settings.state} is too long a path: set DOCUQUERY_STATE")

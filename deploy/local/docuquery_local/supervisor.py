@@ -94,8 +94,9 @@ class Supervisor:
         return process.pid
 
     def _report(self) -> None:
-        running = {program.name: pid for pid, program in self._running.items()}
-        status = {p.name: {"running": p.name in running, "restarts": self._restarts.get(p.name, 0)} for p in self._programs}
+        running = {program.name for program in self._running.values()}
+        names = [program.name for program in self._programs]
+        status = {name: {"running": name in running, "restarts": self._restarts.get(name, 0)} for name in names}
         path = self._settings.run / "status.json"
         temporary = path.with_suffix(".tmp")
         temporary.write_text(json.dumps(status))
@@ -125,9 +126,7 @@ def main(settings: Settings) -> int:
 def api_ready(settings: Settings) -> bool:
     """Whether the API server says that it is ready; it answers this question to anybody."""
     context = ssl.create_default_context(cafile=str(settings.pki / "ca.crt"))
-    opener = urllib.request.build_opener(
-        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
-    )
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
     try:
         with opener.open(f"{settings.server}/readyz", timeout=2):
             return True
