@@ -15,7 +15,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import psycopg
 import pytest
@@ -34,7 +34,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for(what: str, ask: Callable[[], Value | None], seconds: float = 20.0) -> Value:
+def wait_for(what: str, ask: Callable[[], Value | Literal[False] | None], seconds: float = 20.0) -> Value:
     """Ask until there is an answer."""
     deadline = time.monotonic() + seconds
     while True:
@@ -74,7 +74,12 @@ class Process:
         """Start it in a group of its own."""
         with self.log.open("ab") as output:
             self.child = subprocess.Popen(
-                self.command, stdout=output, stderr=output, env={**os.environ, **self.env}, cwd=self.cwd, start_new_session=True
+                self.command,
+                stdout=output,
+                stderr=output,
+                env={**os.environ, **self.env},
+                cwd=self.cwd,
+                start_new_session=True,
             )
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
@@ -106,7 +111,9 @@ class Answer:
         return json.loads(self.body)
 
 
-def http(method: str, url: str, body: object = None, headers: dict[str, str] | None = None, raw: bytes | None = None) -> Answer:
+def http(
+    method: str, url: str, body: object = None, headers: dict[str, str] | None = None, raw: bytes | None = None
+) -> Answer:
     """Send one request; a bad status is an answer, not an error."""
     data = raw if raw is not None else None if body is None else json.dumps(body).encode()
     content = {"Content-Type": "application/json"} if body is not None else {}
@@ -141,7 +148,9 @@ class Postgres:
 
     def __init__(self, folder: pathlib.Path) -> None:
         """Make a cluster in `folder`."""
-        binaries = sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]))
+        binaries = sorted(
+            pathlib.Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3])
+        )
         if not binaries:
             pytest.skip("PostgreSQL is missing: apt-get install postgresql")
         self._bin = binaries[-1].parent
@@ -162,7 +171,18 @@ class Postgres:
         return ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups", "--"]
 
     def _initialise(self) -> None:
-        command = [*self._prefix, str(self._bin / "initdb"), "-D", str(self.data), "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]
+        command = [
+            *self._prefix,
+            str(self._bin / "initdb"),
+            "-D",
+            str(self.data),
+            "-U",
+            "postgres",
+            "-E",
+            "UTF8",
+            "--locale=C.UTF-8",
+            "--no-sync",
+        ]
         subprocess.run([*command, "--auth-local=trust", "--auth-host=scram-sha-256"], check=True, capture_output=True)
 
     def start(self) -> None:
@@ -178,7 +198,9 @@ class Postgres:
             "max_wal_size": "64MB",
         }
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        self._process = Process([*self._prefix, str(self._bin / "postgres"), "-D", str(self.data), *options], self._log, cwd=self.folder)
+        self._process = Process(
+            [*self._prefix, str(self._bin / "postgres"), "-D", str(self.data), *options], self._log, cwd=self.folder
+        )
         self._process.start()
         wait_up(self._process, self._up)
 
@@ -194,13 +216,15 @@ class Postgres:
 
     def admin(self, database: str = "postgres") -> psycopg.Connection[Any]:
         """A superuser's connection, through the socket."""
-        return psycopg.connect(host=str(self.folder), port=self.port, user="postgres", dbname=database, autocommit=True, connect_timeout=2)
+        return psycopg.connect(
+            host=str(self.folder), port=self.port, user="postgres", dbname=database, autocommit=True, connect_timeout=2
+        )
 
     def run(self, *statements: str) -> None:
         """Execute as superuser."""
         with self.admin() as connection:
             for statement in statements:
-                connection.execute(statement)  # type: ignore[call-overload]
+                connection.execute(statement)
 
     def pids(self) -> list[int]:
         """The server's processes, postmaster first."""
@@ -217,7 +241,17 @@ class Redis:
     def __init__(self, folder: pathlib.Path) -> None:
         """Keep everything in `folder`."""
         self.port = free_port()
-        command = [need("redis-server", "redis-server"), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder), "--appendonly", "yes"]
+        command = [
+            need("redis-server", "redis-server"),
+            "--port",
+            str(self.port),
+            "--bind",
+            "127.0.0.1",
+            "--dir",
+            str(folder),
+            "--appendonly",
+            "yes",
+        ]
         self.process = Process(command, folder / "redis.log")
         self.url = f"redis://127.0.0.1:{self.port}/0"
 
@@ -243,7 +277,9 @@ class QdrantDouble:
         python = environment_python("qdrant-double", DOUBLE / "requirements.txt")
         command = [python, "-m", "qdrant_double", "--host", "127.0.0.1", "--port", str(self.port)]
         folders = ["--storage", str(folder / "storage"), "--snapshots", str(self.snapshots)]
-        self.process = Process([*command, *folders], folder / "qdrant.log", {"PYTHONPATH": str(DOUBLE), "PYTHONDONTWRITEBYTECODE": "1"})
+        self.process = Process(
+            [*command, *folders], folder / "qdrant.log", {"PYTHONPATH": str(DOUBLE), "PYTHONDONTWRITEBYTECODE": "1"}
+        )
 
     def start(self) -> None:
         """Start and wait until it is ready."""
@@ -269,8 +305,24 @@ class Application:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         python = environment_python("app", APP / "requirements.txt")
-        env = {**settings, "PYTHONPATH": str(APP), "PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": str(folder), "API_URL": self.url}
-        serve = [python, "-m", "uvicorn", "app.main:app", "--host", "127.0.0.1", "--port", str(self.port), "--no-access-log"]
+        env = {
+            **settings,
+            "PYTHONPATH": str(APP),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "TMPDIR": str(folder),
+            "API_URL": self.url,
+        }
+        serve = [
+            python,
+            "-m",
+            "uvicorn",
+            "app.main:app",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+            "--no-access-log",
+        ]
         work = [python, "-m", "celery", "-A", "app.background.worker", "worker", "--loglevel=INFO", "--concurrency=1"]
         self.process = Process(serve, folder / "api.log", env, APP)
         self.worker = Process(work, folder / "worker.log", env, APP)

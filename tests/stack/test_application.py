@@ -4,7 +4,6 @@ import json
 import subprocess
 
 import pytest
-
 from tests.stack.conftest import Stack
 from tests.stack.services import Answer, http, running, wait_for
 
@@ -25,7 +24,7 @@ def document(stack: Stack, identity: str) -> dict[str, object]:
 
 def processed(stack: Stack, identity: str) -> dict[str, object]:
     """Wait for the worker."""
-    return wait_for("the worker", lambda: (found := document(stack, identity))["status"] == "processed" and found, 40)
+    return wait_for("the worker", lambda: (now := document(stack, identity))["status"] == "processed" and now, 40)
 
 
 def upload(stack: Stack, title: str, text: str) -> Answer:
@@ -46,7 +45,9 @@ def test_upload_worker_query(stack: Stack) -> None:
         assert processed(stack, identity)["chunks"] == 4
     count = http("POST", f"{stack.qdrant.url}/collections/documents/points/count", {"exact": True}).json()
     assert count["result"]["count"] == 4
-    found = http("POST", f"{stack.app.url}/query", {"text": "zebra Vaduz", "top": 2}, client("10.9.0.1")).json()["results"]
+    found = http("POST", f"{stack.app.url}/query", {"text": "zebra Vaduz", "top": 2}, client("10.9.0.1")).json()[
+        "results"
+    ]
     assert [hit["document_id"] for hit in found] == [identity] * 2
     assert "zebra crossing" in found[0]["text"]
     info = http("GET", f"{stack.app.url}/info").json()
@@ -57,12 +58,17 @@ def test_upload_worker_query(stack: Stack) -> None:
 def test_upload_of_a_file(stack: Stack) -> None:
     """Multipart gives the file's name as the title."""
     form = b'--x\r\nContent-Disposition: form-data; name="file"; filename="note.txt"\r\n\r\nA short note.\r\n--x--\r\n'
-    answer = http("POST", f"{stack.app.url}/documents", raw=form, headers={"Content-Type": "multipart/form-data; boundary=x"})
+    answer = http(
+        "POST", f"{stack.app.url}/documents", raw=form, headers={"Content-Type": "multipart/form-data; boundary=x"}
+    )
     assert answer.status == 202
     assert document(stack, answer.json()["id"])["title"] == "note.txt"
 
 
-@pytest.mark.parametrize("body", [{"title": "", "text": "x"}, {"title": "x"}, {"title": "x", "text": " "}, {"title": "x", "text": "a\u0000b"}])
+@pytest.mark.parametrize(
+    "body",
+    [{"title": "", "text": "x"}, {"title": "x"}, {"title": "x", "text": " "}, {"title": "x", "text": "a\u0000b"}],
+)
 def test_a_bad_document_is_refused(stack: Stack, body: dict[str, str]) -> None:
     """422 with a reason, and nothing is stored."""
     answer = http("POST", f"{stack.app.url}/documents", body, client("10.9.0.2"))

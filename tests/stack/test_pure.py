@@ -1,6 +1,5 @@
 """The application's decisions without any server: text, limits, names of failures."""
 
-import socket
 import uuid
 
 import psycopg
@@ -18,7 +17,12 @@ def test_embedding_is_the_same_everywhere() -> None:
     """A fixed value: another machine, Python or hash seed must not change what is stored."""
     vector = text.embed("the quick brown fox")
     assert len(vector) == 64
-    assert {index: round(value, 3) for index, value in enumerate(vector) if value} == {20: 0.5, 33: 0.5, 44: -0.5, 59: 0.5}
+    assert {index: round(value, 3) for index, value in enumerate(vector) if value} == {
+        20: 0.5,
+        33: 0.5,
+        44: -0.5,
+        59: 0.5,
+    }
 
 
 @given(st.text(max_size=300))
@@ -30,7 +34,9 @@ def test_embedding_has_length_one(words: str) -> None:
 
 def test_equal_words_are_near() -> None:
     """Order and case do not matter; other words do."""
-    one, same, other = (text.embed(each) for each in ("Invoice from Vaduz", "vaduz FROM invoice", "kernel of a harbour"))
+    one, same, other = (
+        text.embed(each) for each in ("Invoice from Vaduz", "vaduz FROM invoice", "kernel of a harbour")
+    )
     assert one == same
     assert sum(a * b for a, b in zip(one, other, strict=True)) < 0.9
 
@@ -137,7 +143,11 @@ _AT = 'connection failed: connection to server at "127.0.0.1", port 5432 failed:
         (_AT + 'FATAL:  password authentication failed for user "docuquery"', "auth", "28P01"),
         (_AT + 'FATAL:  database "docuquery_ai" does not exist', "missing_database", "3D000"),
         (_AT + "FATAL:  sorry, too many clients already", "too_many_connections", "53300"),
-        (_AT + "FATAL:  remaining connection slots are reserved for roles with SUPERUSER", "too_many_connections", "53300"),
+        (
+            _AT + "FATAL:  remaining connection slots are reserved for roles with SUPERUSER",
+            "too_many_connections",
+            "53300",
+        ),
         (_AT + 'FATAL:  too many connections for role "docuquery"', "too_many_connections", "53300"),
         (_AT + "FATAL:  the database system is starting up", "starting", "57P03"),
         (_AT + "FATAL:  the database system is in recovery mode", "starting", "57P03"),
@@ -183,7 +193,7 @@ def test_failed_statements_have_names(error: Exception, kind: str) -> None:
         (redis.exceptions.MaxConnectionsError("Too many connections"), "too_many_connections"),
         (redis.exceptions.ConnectionError("max number of clients reached"), "too_many_connections"),
         (redis.exceptions.TimeoutError("Timeout reading from socket"), "timeout"),
-        (socket.timeout(), "timeout"),
+        (TimeoutError(), "timeout"),
     ],
 )
 def test_redis_failures_have_names(error: Exception, kind: str) -> None:

@@ -44,12 +44,8 @@ class Settings:
 
 def load(environ: Mapping[str, str]) -> Settings:
     """Build the settings from `environ`; an empty QDRANT_URL means that the stack has no Qdrant."""
-    given = {
-        name: kind(environ[name.upper()])
-        for name, kind in _KINDS.items()
-        if name.upper() in environ
-    }
-    return Settings(**given)  # type: ignore[arg-type]
+    given = {name: kind(environ[name.upper()]) for name, kind in _KINDS.items() if name.upper() in environ}
+    return Settings(**given)
 
 
 _KINDS = {name: type(getattr(Settings, name)) for name in Settings.__dataclass_fields__}

@@ -23,7 +23,9 @@ class RedisCounter:
             return 0, False
         try:
             async with self._client.pipeline(transaction=True) as pipeline:
-                pipeline.incr(key).expire(key, ttl).exists(f"blocked_client:{client}")
+                pipeline.incr(key)
+                pipeline.expire(key, ttl)
+                pipeline.exists(f"blocked_client:{client}")
                 count, _, blocked = await pipeline.execute()
         except (RedisError, OSError):
             self._paused_until = time.monotonic() + _PAUSE_AFTER_FAILURE

@@ -110,5 +110,5 @@ class Documents:
 
     async def _all(self, statement: str, parameters: Sequence[Any] = ()) -> list[DictRow]:
         async with self._pool.connection() as connection:
-            cursor = await connection.execute(statement, parameters)  # type: ignore[call-overload]
+            cursor = await connection.execute(statement, parameters)
             return list(await cursor.fetchall())

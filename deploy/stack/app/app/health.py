@@ -130,7 +130,10 @@ class Health:
                 failure = await check()
         except TimeoutError:
             failure = Failure("timeout")
-        state: Report = {"status": "down" if failure else "up", "latencyMs": round((time.monotonic() - started) * 1000, 1)}
+        state: Report = {
+            "status": "down" if failure else "up",
+            "latencyMs": round((time.monotonic() - started) * 1000, 1),
+        }
         if failure:
             state["error"] = failure.kind
             state |= {"sqlstate": failure.sqlstate} if failure.sqlstate else {}

@@ -26,7 +26,14 @@ def qdrant_failure(error: BaseException) -> Failure:
     return Failure("other")
 
 
-_HTTP = {401: "auth", 403: "auth", 404: "missing_database", 429: "too_many_connections", 503: "starting", 507: "disk_full"}
+_HTTP = {
+    401: "auth",
+    403: "auth",
+    404: "missing_database",
+    429: "too_many_connections",
+    503: "starting",
+    507: "disk_full",
+}
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

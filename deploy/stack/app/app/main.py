@@ -57,7 +57,10 @@ def unavailable(request: Request, dependency: str, kind: str) -> JSONResponse:
     return JSONResponse(body, 503)
 
 
-logging.basicConfig(level=logging.INFO, format='{"ts":"%(asctime)s","level":"%(levelname)s","logger":"%(name)s","message":"%(message)s"}')
+logging.basicConfig(
+    level=logging.INFO,
+    format='{"ts":"%(asctime)s","level":"%(levelname)s","logger":"%(name)s","message":"%(message)s"}',
+)
 logging.getLogger("httpx").setLevel(logging.WARNING)
 logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
 app = create_app(settings())

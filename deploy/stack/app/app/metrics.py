@@ -16,7 +16,11 @@ class Metrics:
         labels = ["method", "path", "status"]
         self.requests = Counter("http_requests", "Requests answered", labels, registry=self.registry)
         self.seconds = Histogram(
-            "http_request_duration_seconds", "Time to answer", ["method", "path"], buckets=_BUCKETS, registry=self.registry
+            "http_request_duration_seconds",
+            "Time to answer",
+            ["method", "path"],
+            buckets=_BUCKETS,
+            registry=self.registry,
         )
         self.in_progress = Gauge("http_requests_in_progress", "Requests being answered", registry=self.registry)
         self.rate_limited = Counter("rate_limited", "Requests refused with 429", registry=self.registry)

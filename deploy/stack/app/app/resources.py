@@ -30,13 +30,13 @@ class Resources:
     documents: Documents
     queue: TaskQueue
     redis: Redis
-    qdrant: httpx.AsyncClient
+    vectors: httpx.AsyncClient
     health: Health
     metrics: Metrics
 
     async def ask_qdrant(self, call: qdrant.Call) -> httpx.Response:
         """Send one request to Qdrant."""
-        answer = await self.qdrant.request(call.method, call.path, json=call.json, params=call.params)
+        answer = await self.vectors.request(call.method, call.path, json=call.json, params=call.params)
         answer.raise_for_status()
         return answer
 

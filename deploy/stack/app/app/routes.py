@@ -91,7 +91,11 @@ async def info(opened: Open) -> dict[str, Any]:
     """Version and amounts, as the data verification after a restore compares them."""
     by_status, chunks = await opened.documents.counts()
     states = {name: by_status.get(name, 0) for name in ("queued", "processing", "processed", "failed")}
-    found: dict[str, Any] = {"version": __version__, "documents": {"total": sum(states.values()), **states}, "chunks": chunks}
+    found: dict[str, Any] = {
+        "version": __version__,
+        "documents": {"total": sum(states.values()), **states},
+        "chunks": chunks,
+    }
     if opened.settings.qdrant_url:
         name = opened.settings.qdrant_collection
         result = (await opened.ask_qdrant(qdrant.describe(name))).json()["result"]

@@ -12,11 +12,49 @@ import httpx
 from app.config import settings
 
 _SUBJECTS = ("invoice", "contract", "warranty", "manual", "policy", "report", "survey", "proposal", "audit", "minutes")
-_WORDS = (
-    "archive balance cabinet delivery engine forecast garden harbour inventory journal kernel ledger market notice orbit "
-    "payment quarter refund shipment tariff update vendor warehouse yield zone approval budget customer deadline estimate "
-    "facility guideline handover insurance jurisdiction liability maintenance network obligation procedure quality"
-).split()
+_WORDS = [
+    "archive",
+    "balance",
+    "cabinet",
+    "delivery",
+    "engine",
+    "forecast",
+    "garden",
+    "harbour",
+    "inventory",
+    "journal",
+    "kernel",
+    "ledger",
+    "market",
+    "notice",
+    "orbit",
+    "payment",
+    "quarter",
+    "refund",
+    "shipment",
+    "tariff",
+    "update",
+    "vendor",
+    "warehouse",
+    "yield",
+    "zone",
+    "approval",
+    "budget",
+    "customer",
+    "deadline",
+    "estimate",
+    "facility",
+    "guideline",
+    "handover",
+    "insurance",
+    "jurisdiction",
+    "liability",
+    "maintenance",
+    "network",
+    "obligation",
+    "procedure",
+    "quality",
+]
 _BATCH = 50
 
 

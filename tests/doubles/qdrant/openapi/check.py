@@ -9,6 +9,8 @@ from typing import Any
 
 Schema = dict[str, Any]
 
+USED = pathlib.Path(__file__).with_name("used.json")
+
 _TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
     "integer": (int,),
@@ -22,7 +24,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 class Document:
     """An OpenAPI 3.0 document, as far as Qdrant's uses the format."""
 
-    def __init__(self, path: pathlib.Path = pathlib.Path(__file__).with_name("used.json")) -> None:
+    def __init__(self, path: pathlib.Path = USED) -> None:
         """Read the document once."""
         content = json.loads(path.read_text())
         self._paths: dict[str, Any] = content["paths"]
@@ -42,7 +44,11 @@ class Document:
         """Where a good answer differs from what the real server promises."""
         operation = self._operation(method, path)
         schema = _json_schema(operation["responses"]["200"]) if operation else None
-        return [f"no JSON answer known for {method} {path}"] if schema is None else list(self._problems(schema, body, "answer"))
+        return (
+            [f"no JSON answer known for {method} {path}"]
+            if schema is None
+            else list(self._problems(schema, body, "answer"))
+        )
 
     def _operation(self, method: str, path: str) -> dict[str, Any] | None:
         plain = path.partition("?")[0]
@@ -84,7 +90,9 @@ class Document:
             return
         if "enum" in schema and value not in schema["enum"]:
             yield f"{where}: {value!r:.60} is none of {schema['enum']}"
-        if isinstance(value, (int, float)) and not schema.get("minimum", value) <= value <= schema.get("maximum", value):
+        if isinstance(value, (int, float)) and not schema.get("minimum", value) <= value <= schema.get(
+            "maximum", value
+        ):
             yield f"{where}: {value} is out of bounds"
         if schema.get("format") == "uuid" and not _is_uuid(value):
             yield f"{where}: {value!r:.60} is not a UUID"

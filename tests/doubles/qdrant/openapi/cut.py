@@ -58,17 +58,26 @@ def cut(full: dict[str, Any]) -> dict[str, Any]:
     paths = {path: {method: bare(full["paths"][path][method]) for method in methods} for path, methods in USED.items()}
     for operation in (each for item in paths.values() for each in item.values()):
         operation["responses"] = {code: answer for code, answer in operation["responses"].items() if code == "200"}
-    wanted, schemas = references(paths), {}
+    wanted = references(paths)
+    schemas: dict[str, Any] = {}
     while missing := wanted - schemas.keys():
         schemas |= {name: bare(full["components"]["schemas"][name]) for name in missing}
         wanted |= references([schemas[name] for name in missing])
-    return {"openapi": full["openapi"], "info": {"title": "Qdrant API, cut"}, "paths": paths, "components": {"schemas": dict(sorted(schemas.items()))}}
+    return {
+        "openapi": full["openapi"],
+        "info": {"title": "Qdrant API, cut"},
+        "paths": paths,
+        "components": {"schemas": dict(sorted(schemas.items()))},
+    }
 
 
 def lines(document: dict[str, Any]) -> str:
     """JSON with one path or schema a line, so that a change of one shows as one."""
     paths, schemas = document["paths"], document["components"]["schemas"]
-    sections = [",\n".join(f"{json.dumps(name)}:{json.dumps(each, separators=(',', ':'))}" for name, each in part.items()) for part in (paths, schemas)]
+    sections = [
+        ",\n".join(f"{json.dumps(name)}:{json.dumps(each, separators=(',', ':'))}" for name, each in part.items())
+        for part in (paths, schemas)
+    ]
     head = f'"openapi":{json.dumps(document["openapi"])},"info":{json.dumps(document["info"])}'
     return f'{{{head},"paths":{{\n{sections[0]}}},"components":{{"schemas":{{\n{sections[1]}}}}}}}'
 

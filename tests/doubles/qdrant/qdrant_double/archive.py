@@ -21,7 +21,18 @@ def pack_shard(shard: pathlib.Path, target: pathlib.Path) -> None:
     (target / "segments").mkdir(parents=True)
     for segment in sorted((shard / "segments").iterdir()):
         if segment.is_dir():
-            _run([*_TAR, "--file", str(target / "segments" / f"{segment.name}.tar"), "--transform", r"s,^\.,snapshot/files,", "-C", str(segment), "."])
+            _run(
+                [
+                    *_TAR,
+                    "--file",
+                    str(target / "segments" / f"{segment.name}.tar"),
+                    "--transform",
+                    r"s,^\.,snapshot/files,",
+                    "-C",
+                    str(segment),
+                    ".",
+                ]
+            )
     for extra in ("edge_config.json",):
         shutil.copy2(shard / extra, target / extra)
 
@@ -74,7 +85,9 @@ def unpack_shard(content: pathlib.Path, target: pathlib.Path, work: pathlib.Path
 
 def shard_folders(folder: pathlib.Path) -> list[pathlib.Path]:
     """The numbered folders, in order."""
-    return sorted((path for path in folder.iterdir() if path.is_dir() and path.name.isdigit()), key=lambda path: int(path.name))
+    return sorted(
+        (path for path in folder.iterdir() if path.is_dir() and path.name.isdigit()), key=lambda path: int(path.name)
+    )
 
 
 def _extract(archive: pathlib.Path, target: pathlib.Path) -> None:

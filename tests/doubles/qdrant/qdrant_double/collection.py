@@ -120,10 +120,14 @@ class Collection:
     def delete(self, body: Json) -> int:
         """Delete points by id or by filter."""
         if "points" not in body and "filter" not in body:
-            raise WrongInputError("Format error in JSON body: data did not match any variant of untagged enum PointsSelector")
+            raise WrongInputError(
+                "Format error in JSON body: data did not match any variant of untagged enum PointsSelector"
+            )
         matching = convert.condition_filter(body.get("filter"))
         ids = [convert.point_id(each) for each in body.get("points", [])]
-        operation = UpdateOperation.delete_points_by_filter(matching) if matching else UpdateOperation.delete_points(ids)
+        operation = (
+            UpdateOperation.delete_points_by_filter(matching) if matching else UpdateOperation.delete_points(ids)
+        )
         with self._lock:
             for shard in self._shards:
                 shard.update(operation)
@@ -187,7 +191,9 @@ class Collection:
             return [
                 record
                 for number, shard in enumerate(self._shards)
-                for record in shard.retrieve([each for each in ids if self._home(each) == number], with_payload, with_vector)
+                for record in shard.retrieve(
+                    [each for each in ids if self._home(each) == number], with_payload, with_vector
+                )
             ]
 
     def _home(self, value: convert.PointId) -> int:

@@ -65,7 +65,13 @@ async def shards(request: web.Request) -> web.Response:
     """Where the shards are: all here."""
     counts = await asyncio.to_thread(collection(request).shard_counts)
     local = [{"shard_id": number, "points_count": count, "state": "Active"} for number, count in enumerate(counts)]
-    result = {"peer_id": PEER_ID, "shard_count": len(local), "local_shards": local, "remote_shards": [], "shard_transfers": []}
+    result = {
+        "peer_id": PEER_ID,
+        "shard_count": len(local),
+        "local_shards": local,
+        "remote_shards": [],
+        "shard_transfers": [],
+    }
     return succeeded(request, result)
 
 

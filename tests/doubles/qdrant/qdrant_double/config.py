@@ -40,7 +40,9 @@ def created(body: Json) -> Json:
     if not isinstance(vectors, dict) or "size" not in vectors:
         raise NotSupportedError("the double knows one unnamed dense vector: send vectors: {size, distance}")
     if vectors.get("distance") not in _DISTANCES:
-        raise WrongInputError(f"Format error in JSON body: unknown variant `{vectors.get('distance')}`, expected one of {list(_DISTANCES)}")
+        raise WrongInputError(
+            f"Format error in JSON body: unknown variant `{vectors.get('distance')}`, expected one of {list(_DISTANCES)}"
+        )
     check("vectors", {"size": vectors["size"]})
     params = {key: body[key] for key in _PARAMS if key in body}
     check("params", {key: value for key, value in params.items() if key != "on_disk_payload"})
@@ -85,7 +87,9 @@ def _check_value(name: str, value: object) -> None:
     if not right:
         kind = "string" if isinstance(value, str) else type(value).__name__
         shown = f'"{value}"' if isinstance(value, str) else value
-        raise WrongInputError(f"Format error in JSON body: invalid type: {kind} {shown}, expected {expected} at line 1 column 1")
+        raise WrongInputError(
+            f"Format error in JSON body: invalid type: {kind} {shown}, expected {expected} at line 1 column 1"
+        )
 
 
 def engine(config: Json) -> EdgeConfig:

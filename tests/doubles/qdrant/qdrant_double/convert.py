@@ -1,6 +1,7 @@
 """Between the REST API's JSON and the engine's objects."""
 
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from qdrant_edge import (
@@ -20,7 +21,7 @@ from qdrant_edge import (
 from qdrant_double.errors import NotSupportedError, WrongInputError
 
 Json = dict[str, Any]
-PointId = int | uuid.UUID
+PointId = int | uuid.UUID | str
 
 
 def point_id(value: object) -> PointId:
@@ -39,7 +40,7 @@ def point_id(value: object) -> PointId:
 
 def order(value: PointId) -> tuple[int, int]:
     """Numbers first, then UUIDs, as the engine scrolls."""
-    return (0, value) if isinstance(value, int) else (1, value.int)
+    return (0, value) if isinstance(value, int) else (1, uuid.UUID(str(value)).int)
 
 
 def shown(value: PointId) -> int | str:
@@ -52,11 +53,16 @@ def points(body: Json) -> list[Point]:
     if "batch" in body:
         batch = body["batch"]
         payloads = batch.get("payloads") or [None] * len(batch["ids"])
-        rows = [dict(zip(("id", "vector", "payload"), row, strict=True)) for row in zip(batch["ids"], batch["vectors"], payloads, strict=True)]
+        rows = [
+            dict(zip(("id", "vector", "payload"), row, strict=True))
+            for row in zip(batch["ids"], batch["vectors"], payloads, strict=True)
+        ]
     else:
         rows = body.get("points")  # type: ignore[assignment]
     if not isinstance(rows, list):
-        raise WrongInputError("Format error in JSON body: data did not match any variant of untagged enum PointInsertOperations")
+        raise WrongInputError(
+            "Format error in JSON body: data did not match any variant of untagged enum PointInsertOperations"
+        )
     return [_point(row) for row in rows]
 
 
@@ -118,7 +124,12 @@ def _condition(body: Json) -> FieldCondition | HasIdCondition | Filter:
 
 
 def _match(body: Json) -> MatchValue | MatchAny | MatchExcept | MatchText:
-    makers = {"value": MatchValue, "any": MatchAny, "except": MatchExcept, "text": MatchText}
+    makers: dict[str, Callable[[Any], MatchValue | MatchAny | MatchExcept | MatchText]] = {
+        "value": MatchValue,
+        "any": MatchAny,
+        "except": MatchExcept,
+        "text": MatchText,
+    }
     for name, maker in makers.items():
         if name in body:
             return maker(body[name])

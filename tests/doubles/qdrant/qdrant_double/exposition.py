@@ -37,7 +37,9 @@ def render(store: Store, snapshots: Counters, traffic: Traffic) -> str:
 
 
 def _server(snapshots: Counters) -> list[str]:
-    status = dict(line.split(":", 1) for line in pathlib.Path("/proc/self/status").read_text().splitlines() if ":" in line)
+    status = dict(
+        line.split(":", 1) for line in pathlib.Path("/proc/self/status").read_text().splitlines() if ":" in line
+    )
     return [
         f'app_info{{name="qdrant-edge-double",version="{VERSION}"}} 1',
         "app_status_recovery_mode 0",
@@ -53,7 +55,10 @@ def _server(snapshots: Counters) -> list[str]:
 
 def _collections(store: Store) -> list[str]:
     infos = {collection.name: collection.info() for collection in store.all()}
-    lines = [f"collections_total {len(infos)}", f"collections_vector_total {sum(info['points_count'] for info in infos.values())}"]
+    lines = [
+        f"collections_total {len(infos)}",
+        f"collections_vector_total {sum(info['points_count'] for info in infos.values())}",
+    ]
     for name, info in infos.items():
         lines += [
             f'collection_points{{id="{name}"}} {info["points_count"]}',
@@ -71,7 +76,10 @@ def _traffic(traffic: Traffic) -> list[str]:
         labels = f'method="{method}",endpoint="{endpoint}",status="{status}"'
         key = (method, endpoint, status)
         lines.append(f"rest_responses_total{{{labels}}} {total}")
-        lines += [f'rest_responses_duration_seconds_bucket{{{labels},le="{bound}"}} {traffic.buckets[key, bound]}' for bound in _BOUNDS]
+        lines += [
+            f'rest_responses_duration_seconds_bucket{{{labels},le="{bound}"}} {traffic.buckets[key, bound]}'
+            for bound in _BOUNDS
+        ]
         lines.append(f'rest_responses_duration_seconds_bucket{{{labels},le="+Inf"}} {total}')
         lines.append(f"rest_responses_duration_seconds_sum{{{labels}}} {traffic.seconds[key]}")
         lines.append(f"rest_responses_duration_seconds_count{{{labels}}} {total}")

@@ -98,7 +98,9 @@ routes = web.RouteTableDef()
 @routes.get("/")
 async def root(request: web.Request) -> web.Response:
     """Who answers."""
-    return web.json_response({"title": "qdrant-edge test double, not a Qdrant server", "version": VERSION, "commit": "double"})
+    return web.json_response(
+        {"title": "qdrant-edge test double, not a Qdrant server", "version": VERSION, "commit": "double"}
+    )
 
 
 @routes.get("/readyz")

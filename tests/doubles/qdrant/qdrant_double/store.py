@@ -84,7 +84,9 @@ class Store:
         elif rename := action.get("rename_alias"):
             aliases[rename["new_alias_name"]] = aliases.pop(rename["old_alias_name"])
         else:
-            raise WrongInputError("Format error in JSON body: data did not match any variant of untagged enum AliasOperations")
+            raise WrongInputError(
+                "Format error in JSON body: data did not match any variant of untagged enum AliasOperations"
+            )
 
     def _save_aliases(self, aliases: dict[str, str]) -> None:
         temporary = self._alias_file.with_suffix(".new")
@@ -95,7 +97,9 @@ class Store:
     def folder_for(self, name: str) -> pathlib.Path:
         """Where a collection lives; names that could leave the folder are refused."""
         if not name or name in {".", ".."} or _FORBIDDEN & set(name):
-            raise WrongInputError(f"Validation error in path parameters: collection name cannot contain {sorted(_FORBIDDEN)[:8]}")
+            raise WrongInputError(
+                f"Validation error in path parameters: collection name cannot contain {sorted(_FORBIDDEN)[:8]}"
+            )
         return self._folder / name
 
     def close(self) -> None:

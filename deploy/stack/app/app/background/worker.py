@@ -1,6 +1,7 @@
 """The Celery application: `celery -A app.background.worker worker`."""
 
 import contextlib
+import logging
 import pathlib
 import tempfile
 import uuid
@@ -17,6 +18,8 @@ from app.config import settings
 
 # /tmp in the image; the readiness probe looks there.
 READY_FILE = pathlib.Path(tempfile.gettempdir()) / "worker-ready"
+
+logging.getLogger("httpx").setLevel(logging.WARNING)
 
 celery = Celery("docuquery", broker=settings().redis_url, backend=settings().redis_url)
 celery.conf.update(
@@ -52,7 +55,7 @@ MAX_RETRIES = 30
 LONGEST_WAIT = 30
 
 
-@celery.task(bind=True, max_retries=MAX_RETRIES)
+@celery.task(bind=True, max_retries=MAX_RETRIES)  # type: ignore[untyped-decorator]
 def process_document(self: "Task[[str], dict[str, Any]]", document_id: str) -> dict[str, Any]:
     """Cut, embed and store one document; doing it twice changes nothing."""
     document = uuid.UUID(document_id)
