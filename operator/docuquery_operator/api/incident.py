@@ -44,7 +44,10 @@ class Approval(ApiModel):
 
     step: Annotated[str, Field(min_length=1, max_length=63, description="Name of the step")]
     plan_digest: Annotated[
-        str, Field(pattern=r"^[0-9a-f]{12}$", max_length=12, description="Digest of the plan, from status.steps[].planDigest")
+        str,
+        Field(
+            pattern=r"^[0-9a-f]{12}$", max_length=12, description="Digest of the plan, from status.steps[].planDigest"
+        ),
     ]
     by: Annotated[str, Field(min_length=1, max_length=256, description="Who answered")]
     decision: Annotated[Literal["Approve", "Reject"], Field(description="The answer")]
@@ -262,7 +265,9 @@ class TimelineEntry(ApiModel):
 class Report(ApiModel):
     """Where the full report is."""
 
-    config_map: Annotated[str, Field(max_length=253, description="ConfigMap with report.md, report.json, evidence.json")]
+    config_map: Annotated[
+        str, Field(max_length=253, description="ConfigMap with report.md, report.json, evidence.json")
+    ]
     updated_at: Annotated[Time, Field(description="When it was written")]
 
 

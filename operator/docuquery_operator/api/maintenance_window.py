@@ -35,8 +35,7 @@ Databases = Annotated[
     list[DatabaseName], ListSet(), Field(max_length=16, description="Databases; default: the component's own")
 ]
 _WINDOW_LENGTH = Cel(
-    f"!self.matches('{DURATION_PATTERN}') || "
-    "(duration(self) > duration('0s') && duration(self) <= duration('24h'))",
+    f"!self.matches('{DURATION_PATTERN}') || (duration(self) > duration('0s') && duration(self) <= duration('24h'))",
     "duration of a window must be more than 0s and at most 24h; split longer work into several windows",
 )
 
@@ -151,7 +150,9 @@ _PARAMETERS = (
     "errorRate", "vacuumDatabase", "analyzeTables", "rotateLogs", "verifyBackups",
     "optimizeCollections", "updateImages", "performanceReview", "capacityPlan",
 )  # fmt: skip
-_PARAMETERS_FIT = " && ".join(f"(!has(self.{name}) || self.type == '{name[0].upper()}{name[1:]}')" for name in _PARAMETERS)
+_PARAMETERS_FIT = " && ".join(
+    f"(!has(self.{name}) || self.type == '{name[0].upper()}{name[1:]}')" for name in _PARAMETERS
+)
 
 
 class Task(ApiModel):
@@ -193,7 +194,9 @@ class MaintenanceWindowSpec(ApiModel):
 
     stack_ref: Annotated[LocalRef, Field(description="The Stack it is about")]
     components: Annotated[
-        list[Name], ListSet(), Field(max_length=16, description="Components under maintenance; default: the whole Stack")
+        list[Name],
+        ListSet(),
+        Field(max_length=16, description="Components under maintenance; default: the whole Stack"),
     ] = []
     title: Annotated[str, Field(max_length=200, description="Title for people")] = ""
     public_message: Annotated[
@@ -203,7 +206,9 @@ class MaintenanceWindowSpec(ApiModel):
     time_zone: Annotated[
         TimeZone,
         ServerDefault(),
-        Field(description="IANA zone of cron and rrule; a skipped hour opens at the next valid instant, a doubled hour once"),
+        Field(
+            description="IANA zone of cron and rrule; a skipped hour opens at the next valid instant, a doubled hour once"
+        ),
     ] = "Etc/UTC"
     duration: Annotated[Duration, _WINDOW_LENGTH, Field(description="How long it stays open, at most 24h")]
     effects: Annotated[Effects, Field(description="What the open window changes")] = Effects()
@@ -212,9 +217,9 @@ class MaintenanceWindowSpec(ApiModel):
         Literal["Warn", "Extend", "Abort"],
         Field(description="When tasks run at the end. Warn: say so; Extend: stay open; Abort: stop at a safe point"),
     ] = "Warn"
-    max_extension: Annotated[Duration | None, Field(description="Longest extension, default 1h; needs overrun: Extend")] = (
-        None
-    )
+    max_extension: Annotated[
+        Duration | None, Field(description="Longest extension, default 1h; needs overrun: Extend")
+    ] = None
     suspend: Annotated[bool, Field(description="True: no further window opens; an open one is closed")] = False
     starting_deadline: Annotated[
         Duration | None, Field(description="A window missed for longer than this is skipped; default: its duration")

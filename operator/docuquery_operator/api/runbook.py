@@ -25,11 +25,14 @@ from .stack import ComponentType
 Identifier = Annotated[
     str,
     Field(
-        pattern=r"^[a-z][A-Za-z0-9]*$", max_length=63, description="camelCase identifier; findings.<name> in expressions"
+        pattern=r"^[a-z][A-Za-z0-9]*$",
+        max_length=63,
+        description="camelCase identifier; findings.<name> in expressions",
     ),
 ]
 Expression = Annotated[
-    str, Field(min_length=1, max_length=1024, description="CEL expression over findings and parameters that gives a bool")
+    str,
+    Field(min_length=1, max_length=1024, description="CEL expression over findings and parameters that gives a bool"),
 ]
 CatalogueName = Annotated[
     str, Field(pattern=r"^[a-z][A-Za-z0-9]*$", max_length=63, description="Name from the catalogue, camelCase")
@@ -52,9 +55,9 @@ class StepSpec(ApiModel):
 
     name: Annotated[Identifier | None, Field(description="Name of the step; default: the action's")] = None
     action: Annotated[CatalogueName, Field(description="Action of the catalogue")]
-    component: Annotated[Name | None, Field(description="Target component by name or type alias; default: the incident's")] = (
-        None
-    )
+    component: Annotated[
+        Name | None, Field(description="Target component by name or type alias; default: the incident's")
+    ] = None
     parameters: Annotated[
         dict[str, Any] | None, Preserve(), Field(max_length=16, description="Parameters of the action")
     ] = None
@@ -99,7 +102,9 @@ class ParameterSpec(ApiModel):
     default: Annotated[str | None, Field(max_length=256, description="Default, written as a string")] = None
     minimum: Annotated[int | None, Field(description="Smallest integer")] = None
     maximum: Annotated[int | None, Field(description="Largest integer")] = None
-    values: Annotated[list[Annotated[str, Field(max_length=128)]], Field(max_length=32, description="Allowed strings")] = []
+    values: Annotated[
+        list[Annotated[str, Field(max_length=128)]], Field(max_length=32, description="Allowed strings")
+    ] = []
     description: Annotated[str, Field(max_length=512, description="What it does")] = ""
 
 
@@ -116,11 +121,10 @@ class RunbookSpec(ApiModel):
     severity: Annotated[Severity, Field(description="Severity of its incidents")]
     component_type: Annotated[ComponentType, Field(description="Type of the component that its incidents are about")]
     parameters: Annotated[list[ParameterSpec], ListMap("name"), Field(max_length=16, description="Parameters")] = []
-    diagnose: Annotated[
-        list[ProbeSpec], ListMap("name"), Field(max_length=16, description="Probes, run side by side")
-    ]
+    diagnose: Annotated[list[ProbeSpec], ListMap("name"), Field(max_length=16, description="Probes, run side by side")]
     symptom: Annotated[
-        Expression, Field(description="CEL expression that is true while the fault is felt; its end is the proof of healing")
+        Expression,
+        Field(description="CEL expression that is true while the fault is felt; its end is the proof of healing"),
     ]
     causes: Annotated[list[CauseSpec], ListMap("name"), Field(max_length=24, description="Causes, first match wins")]
     verify: Annotated[Verify, Field(description="When a remedy counts as having worked")] = Verify()

@@ -61,9 +61,9 @@ class WindowSchedule(ApiModel):
 
     cron: Annotated[Cron | None, Field(description="Cron of five fields, such as '0 3 * * 0'")] = None
     rrule: Annotated[RRule | None, Field(description="Recurrence rule of RFC 5545; needs start")] = None
-    start: Annotated[Time | None, Field(description="First instant of rrule; its time of day is that of every window")] = (
-        None
-    )
+    start: Annotated[
+        Time | None, Field(description="First instant of rrule; its time of day is that of every window")
+    ] = None
     at: Annotated[Time | None, Field(description="One window at this instant")] = None
 
 
@@ -71,10 +71,15 @@ class RecurringSchedule(ApiModel):
     """When runs start: exactly one of cron and rrule."""
 
     cel_rules: ClassVar[tuple[Cel, ...]] = (
-        Cel("has(self.cron) != has(self.rrule)", "schedule needs exactly one of cron and rrule; without schedule it runs once"),
+        Cel(
+            "has(self.cron) != has(self.rrule)",
+            "schedule needs exactly one of cron and rrule; without schedule it runs once",
+        ),
         *_RRULE_START,
     )
 
     cron: Annotated[Cron | None, Field(description="Cron of five fields, such as '0 2 * * *'")] = None
     rrule: Annotated[RRule | None, Field(description="Recurrence rule of RFC 5545; needs start")] = None
-    start: Annotated[Time | None, Field(description="First instant of rrule; its time of day is that of every run")] = None
+    start: Annotated[Time | None, Field(description="First instant of rrule; its time of day is that of every run")] = (
+        None
+    )

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from .common import (
+    NAME_PATTERN,
     ApiModel,
     Cel,
     Column,
@@ -91,7 +92,10 @@ class Component(ApiModel):
 
     cel_rules: ClassVar[tuple[Cel, ...]] = (
         Cel("self.type == 'CeleryWorker' || has(self.endpoint)", "endpoint {service, port} is required for this type"),
-        Cel("self.type != 'PostgreSQL' || has(self.database)", "a PostgreSQL component needs database, the name to connect to"),
+        Cel(
+            "self.type != 'PostgreSQL' || has(self.database)",
+            "a PostgreSQL component needs database, the name to connect to",
+        ),
         Cel(
             "self.type != 'PostgreSQL' || has(self.credentials)",
             "a PostgreSQL component needs credentials.secretName, a Secret with username and password",
@@ -239,13 +243,16 @@ class Communication(ApiModel):
 
     contacts: Annotated[ContactGroups, Field(description="Contact groups")] = ContactGroups()
     channels: Annotated[
-        dict[ChannelName, ChannelRef], Field(max_length=8, description="Channels by name, each with its Secret")
+        dict[ChannelName, ChannelRef],
+        Field(max_length=8, description="Channels by name, each with its Secret"),
+        Cel(
+            "self.all(name, name in ['slack', 'pagerduty', 'phone', 'email', 'webhook'])",
+            "channels may be slack, pagerduty, phone, email and webhook",
+        ),
     ] = {}
     routes: Annotated[Routes, Field(description="Channels by severity")] = Routes()
     response_times: Annotated[ResponseTimes, Field(description="Response times by severity")] = ResponseTimes()
-    escalation: Annotated[
-        list[EscalationStep], ListMap("to"), Field(max_length=8, description="Escalation path")
-    ] = [
+    escalation: Annotated[list[EscalationStep], ListMap("to"), Field(max_length=8, description="Escalation path")] = [
         EscalationStep(to="onCall", after="0s"),
         EscalationStep(to="teamLead", after="30m"),
         EscalationStep(to="engineeringManager", after="2h"),
@@ -273,7 +280,12 @@ class StackSpec(ApiModel):
     paused: Annotated[bool, Field(description="True: no action starts, probing and reporting go on")] = False
     pause_reason: Annotated[str | None, Field(max_length=512, description="Why; required while paused")] = None
     components: Annotated[
-        dict[Name, Component], Field(max_length=16, description="Components by name; names are free, type decides the probes")
+        dict[Name, Component],
+        Field(max_length=16, description="Components by name; names are free, type decides the probes"),
+        Cel(
+            f"self.all(name, name.matches('{NAME_PATTERN}'))",
+            "a component's name must be lower-case letters, digits and '-', such as api or worker-2",
+        ),
     ]
     detection: Annotated[Detection, Field(description="How faults are noticed")] = Detection()
     thresholds: Annotated[Thresholds, Field(description="Alert thresholds")] = Thresholds()
@@ -321,7 +333,9 @@ class ComponentUptime(ApiModel):
     """Ninety days of one component."""
 
     name: Annotated[str, Field(max_length=63, description="Component")]
-    days: Annotated[list[UptimeDay], ListMap("day"), Field(max_length=90, description="Daily buckets, newest last")] = []
+    days: Annotated[
+        list[UptimeDay], ListMap("day"), Field(max_length=90, description="Daily buckets, newest last")
+    ] = []
 
 
 class StackStatus(ApiModel):
