@@ -112,6 +112,9 @@ class Cluster(Protocol):
     async def list(self, kind: Kind, namespace: str, selector: str = "") -> Sequence[JSON]:
         """All objects of a namespace that match the label selector."""
 
+    async def served(self, kind: Kind, namespace: str) -> bool:
+        """Whether the API server knows this kind."""
+
     async def create(self, kind: Kind, namespace: str, body: JSON) -> JSON:
         """Create; Conflict when the name is taken."""
 

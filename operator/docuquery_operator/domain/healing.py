@@ -71,7 +71,7 @@ def _plan(d: Draft, world: World) -> Plan:
     settle = tuple(_unsettled(d.status, world))
     return Plan(
         status=bounded(d.status),
-        advance=step if step is not None and step.effect_at is None and world.leading else None,
+        advance=step if step is not None and step.attempt_id and step.effect_at is None and world.leading else None,
         settle=settle,
         close=over and (d.status.report is None or bool(settle)),
         news=tuple(d.news),
@@ -171,7 +171,7 @@ def remedy(d: Draft, w: World) -> bool:
     planned = w.planner(spec)
     name = spec.name or spec.action
     if isinstance(planned, Refusal):
-        _refused(d, planned, name)
+        _no_plan(d, planned, spec, diagnosis)
         return True
     if d.status.mode is HealMode.OBSERVE:
         _observe(d, planned, name)
@@ -209,12 +209,35 @@ def _nothing_left(d: Draft, diagnosis: Diagnosis) -> None:
     human = d.status.condition("NeedsHuman")
     if human is not None and human.status == "True" and human.reason == "Regressed":
         return
-    if diagnosis.spec.remediate:
+    notes = "; ".join(s.summary for s in d.status.steps if s.round == d.status.round and (s.plan or {}).get("note"))
+    if any(s.round == d.status.round and s.effect_at and not (s.plan or {}).get("note") for s in d.status.steps):
         text = diagnosis.spec.human or "every step of the remedy was tried; a person must look"
-        lifecycle.needs_human(d, "RemedyUsedUp", f"{diagnosis.name}: {text}")
+        lifecycle.needs_human(d, "RemedyUsedUp", f"{diagnosis.name}: {text}" + (f"; {notes}" if notes else ""))
     else:
         text = diagnosis.spec.human or diagnosis.message or "no automatic remedy"
-        lifecycle.needs_human(d, diagnosis.name, text)
+        lifecycle.needs_human(d, diagnosis.name, text + (f"; {notes}" if notes else ""))
+
+
+def _no_plan(d: Draft, refusal: Refusal, spec: StepSpec, diagnosis: Diagnosis) -> None:
+    """A step that finds nothing to do is passed over; any other reason blocks the ladder."""
+    name = spec.name or spec.action
+    d.refuse(refusal, name, announce=d.status.mode is not HealMode.OBSERVE)
+    if refusal.reason != "NothingToDo":
+        d.condition("HealBlocked", True, refusal.reason, refusal.message)
+        d.summary(f"{name} is not done: {refusal.message}")
+        return
+    d.put_step(
+        Step(
+            name=name,
+            kind=spec.action,
+            cause=diagnosis.name,
+            round=d.status.round,
+            state=StepState.SKIPPED,
+            finished_at=d.now,
+            summary=refusal.message[:512],
+        )
+    )
+    d.look(timedelta(seconds=1))
 
 
 def _refused(d: Draft, refusal: Refusal, step: str) -> None:
@@ -304,32 +327,46 @@ def _ask(d: Draft, planned: PlannedStep, name: str, cause: str) -> None:
 
 def _intend(d: Draft, w: World, planned: PlannedStep, name: str, cause: str) -> None:
     """Rule 23: the intent, with its attempt id, is written before anything is touched."""
-    digest = plan_digest(planned)
     before = next((s for s in d.status.steps if (s.name, s.cause, s.round) == (name, cause, d.status.round)), None)
     healthy = [n for n, seen in w.neighbours.items() if seen.healthy and n != planned.component]
-    d.put_step(
-        Step(
-            name=name,
-            kind=planned.action,
-            component=planned.component,
-            cause=cause,
-            round=d.status.round,
-            state=StepState.INTENDED,
-            attempt_id=attempt_id(d.incident.metadata.uid, d.status.round, cause, name),
-            fence=w.fence,
-            plan=dict(planned.plan),
-            plan_digest=digest,
-            approval_by=before.approval_by if before else None,
-            neighbours=sorted(healthy)[:16],
-            started_at=d.now,
-            summary=planned.summary[:512],
-        )
+    step = Step(
+        name=name,
+        kind=planned.action,
+        component=planned.component,
+        cause=cause,
+        round=d.status.round,
+        state=StepState.INTENDED,
+        attempt_id=attempt_id(d.incident.metadata.uid, d.status.round, cause, name),
+        fence=w.fence,
+        plan=dict(planned.plan),
+        plan_digest=plan_digest(planned),
+        approval_by=before.approval_by if before else None,
+        neighbours=sorted(healthy)[:16],
+        started_at=d.now,
+        summary=planned.summary[:512],
     )
+    if planned.risk is Risk.NONE:
+        _passive(d, step, planned)
+        return
+    d.put_step(step)
     d.times(acted_at=d.status.times.acted_at or d.now)
     d.condition("HealBlocked", False, "Acting", planned.summary)
     d.condition("NeedsHuman", False, "Acting", planned.summary)
     d.tell("StepStarted", f"{name}: {planned.summary}")
     d.summary(f"{name}: {planned.summary}")
+    d.look(timedelta(seconds=1))
+
+
+def _passive(d: Draft, step: Step, planned: PlannedStep) -> None:
+    """A step without an effect has no attempt id: a proposal is over at once, a wait is judged like any other step."""
+    changes: dict[str, object] = {"attempt_id": None, "fence": None, "effect_at": d.now, "state": StepState.RUNNING}
+    if planned.plan.get("note"):
+        changes |= {"state": StepState.SKIPPED, "finished_at": d.now}
+        d.tell("Proposal", planned.summary, warning=True)
+    else:
+        d.tell("Waiting", planned.summary)
+        d.summary(planned.summary)
+    d.put_step(step.model_copy(update=changes))
     d.look(timedelta(seconds=1))
 
 

@@ -62,12 +62,19 @@ def _judge(d: Draft, w: World, step: Step) -> None:
             return
     if mitigated(d, w):
         _hold(d, w, verify, step, settled)
-    elif d.now >= settled + delta(verify.within):
+    elif d.now >= _judged_by(w, verify, step, settled):
         streak = w.streak
         unknown = streak is None or streak.verdict.symptom is None
         state = StepState.INCONCLUSIVE if unknown else StepState.NOT_HEALED
         why = "no data on the symptom" if unknown else "the symptom is still there"
-        finish(d, step, state, f"{why} {_words(delta(verify.within))} after the step")
+        finish(d, step, state, f"{why} {_words(d.now - step.effect_at)} after the step")
+
+
+def _judged_by(w: World, verify: Verify, step: Step, settled: datetime) -> datetime:
+    """A step without an effect waits for its own timeout; a real one for `within` after settling."""
+    if not step.attempt_id and step.effect_at is not None:
+        return step.effect_at + _timeout(w, step)
+    return settled + delta(verify.within)
 
 
 def _hold(d: Draft, w: World, verify: Verify, step: Step, settled: datetime) -> None:
@@ -79,7 +86,10 @@ def _hold(d: Draft, w: World, verify: Verify, step: Step, settled: datetime) -> 
     if w.streak is None or w.streak.verdict.symptom is not False:
         return
     finish(d, step, StepState.HEALED, f"the symptom stayed away for {_words(d.now - (since or d.now))}")
-    close(d, "Healed", f"healed by {step.name}: {cause_name(d)}")
+    if step.attempt_id:
+        close(d, "Healed", f"healed by {step.name}: {cause_name(d)}")
+    else:
+        close(d, "Recovered", f"recovered by itself while waiting: {cause_name(d)}")
 
 
 def clear_until(d: Draft, w: World, verify: Verify) -> datetime:

@@ -1,0 +1,116 @@
+"""Builds everything by hand, top to bottom; the only place that knows every class."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import sys
+from collections.abc import Sequence
+
+from pydantic import ValidationError
+
+from .adapters.access import AccessError, find_access
+from .adapters.clock import SystemClock
+from .adapters.events import EventRecorder
+from .adapters.kubernetes import KubernetesCluster
+from .adapters.network import SystemNetwork
+from .adapters.postgres import PsycopgDatabase
+from .catalogue import runbooks
+from .cli import crds
+from .controllers.incident import IncidentController
+from .controllers.prober import StackProber
+from .controllers.runbook import RunbookController
+from .controllers.stack import StackController
+from .controllers.unserved import UnservedController
+from .ports import BACKUP_JOB, INCIDENT, MAINTENANCE_WINDOW, RESTORE_JOB, RUNBOOK, STACK, Kind, Ports
+from .runtime import log
+from .runtime.health import Health
+from .runtime.lease import LeaderLease
+from .runtime.metrics import OperatorMetrics
+from .runtime.process import Process, Reconcile
+from .runtime.resync import Resync
+from .runtime.workqueue import WorkQueue
+from .settings import Settings
+
+NAME = "docuquery-operator"
+
+
+async def run(settings: Settings) -> int:
+    """The operator itself."""
+    access = find_access(settings.kubeconfig)
+    metrics, clock = OperatorMetrics(), SystemClock()
+    queue = WorkQueue(metrics.reconciled)
+    async with (
+        KubernetesCluster(access, NAME) as cluster,
+        KubernetesCluster(access, f"{NAME}-lease", timeout=3.0) as lease_cluster,
+        SystemNetwork() as network,
+    ):
+        lease = LeaderLease(
+            lease_cluster,
+            settings.namespace,
+            settings.lease_name,
+            settings.instance,
+            settings.lease_seconds,
+            settings.renew_seconds,
+            settings.retry_seconds,
+        )
+        ports = Ports(
+            cluster=cluster,
+            clock=clock,
+            database=PsycopgDatabase(),
+            network=network,
+            events=EventRecorder(cluster, clock, NAME, settings.instance),
+            leader=lease,
+            metrics=metrics,
+        )
+        prober = StackProber(ports)
+        controllers: dict[Kind, Reconcile] = {
+            INCIDENT: IncidentController(ports, prober).reconcile,
+            STACK: StackController(ports, prober, queue.add).reconcile,
+            RUNBOOK: RunbookController(ports).reconcile,
+            **{k: UnservedController(ports, k).reconcile for k in (MAINTENANCE_WINDOW, BACKUP_JOB, RESTORE_JOB)},
+        }
+        resync = Resync(cluster, queue, metrics, list(controllers))
+        # What is loaded by now stays for ever; the collector need not walk it again.
+        gc.collect()
+        gc.freeze()
+        process = Process(settings, cluster, lease, Health(metrics), metrics, queue, resync, controllers)
+        return await process.run()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line: run (default), crds, runbook."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["crds"]:
+        return crds.main(arguments[1:])
+    parser = argparse.ArgumentParser(prog="python -m docuquery_operator", description="The DocuQuery operator.")
+    commands = parser.add_subparsers(dest="command")
+    commands.add_parser("run", help="run the operator (the default); settings are DOCUQUERY_* variables")
+    commands.add_parser("crds", help="print, write or check the CRDs")
+    show = commands.add_parser("runbook", help="print a shipped runbook, to read, copy and override")
+    show.add_argument("incident_type", choices=sorted(runbooks.shipped()))
+    options = parser.parse_args(arguments)
+    if options.command == "runbook":
+        sys.stdout.write(runbooks.text_of(options.incident_type))
+        return 0
+    return _run()
+
+
+def _run() -> int:
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        for item in error.errors():
+            print(f"DOCUQUERY_{'.'.join(str(p) for p in item['loc']).upper()}: {item['msg']}", file=sys.stderr)
+        return 2
+    log.configure(settings.log_level)
+    try:
+        return asyncio.run(run(settings))
+    except AccessError as problem:
+        print(problem, file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

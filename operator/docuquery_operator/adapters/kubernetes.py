@@ -1,0 +1,164 @@
+"""The Kubernetes API as JSON over one aiohttp session: small, quick, and without the models of the big client."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import aiohttp
+
+from ..ports import JSON, POD, Conflict, Kind, Refused, Unavailable
+from .access import Access
+
+TIMEOUT_SECONDS = 10.0
+LOG_BYTES = 32 * 1024
+PAGE = 500
+MERGE_PATCH = "application/merge-patch+json"
+NOT_FOUND, CONFLICT, TOO_MANY = 404, 409, 429
+
+
+class KubernetesCluster:
+    """ports.Cluster over HTTP. Errors are mapped here and nowhere else."""
+
+    def __init__(self, access: Access, field_manager: str, timeout: float = TIMEOUT_SECONDS) -> None:
+        self._access = access
+        self._manager = field_manager
+        self._timeout = aiohttp.ClientTimeout(total=timeout)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> KubernetesCluster:
+        connector = aiohttp.TCPConnector(ssl=self._access.ssl_context(), limit=32)
+        self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> JSON | None:
+        """GET one object."""
+        status, body = await self._call("GET", _path(kind, namespace, name))
+        return None if status == NOT_FOUND else body
+
+    async def list(self, kind: Kind, namespace: str, selector: str = "") -> Sequence[JSON]:
+        """GET all pages of a collection."""
+        items: list[JSON] = []
+        query = {"limit": str(PAGE)} | ({"labelSelector": selector} if selector else {})
+        while True:
+            status, body = await self._call("GET", _path(kind, namespace), query=query)
+            if status == NOT_FOUND:
+                return items
+            items += body.get("items") or []
+            token = (body.get("metadata") or {}).get("continue")
+            if not token:
+                return items
+            query["continue"] = token
+
+    async def served(self, kind: Kind, namespace: str) -> bool:
+        """One item of the collection, or 404."""
+        status, _ = await self._call("GET", _path(kind, namespace), query={"limit": "1"})
+        return status != NOT_FOUND
+
+    async def create(self, kind: Kind, namespace: str, body: JSON) -> JSON:
+        """POST one object."""
+        full = {"apiVersion": f"{kind.group}/{kind.version}" if kind.group else kind.version, "kind": kind.kind, **body}
+        _, answer = await self._call("POST", _path(kind, namespace), full, query={"fieldManager": self._manager})
+        return answer
+
+    async def patch(self, kind: Kind, namespace: str, name: str, body: JSON, subresource: str = "") -> JSON | None:
+        """PATCH by JSON merge patch."""
+        path = _path(kind, namespace, name) + (f"/{subresource}" if subresource else "")
+        status, answer = await self._call("PATCH", path, body, query={"fieldManager": self._manager}, content=MERGE_PATCH)
+        return None if status == NOT_FOUND else answer
+
+    async def evict(self, namespace: str, pod: str, uid: str, dry_run: bool = False) -> str:
+        """POST an Eviction with the pod's uid as precondition; 429 is a disruption budget that says no."""
+        options: JSON = {"preconditions": {"uid": uid}}
+        if dry_run:
+            options["dryRun"] = ["All"]
+        body = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": pod, "namespace": namespace},
+            "deleteOptions": options,
+        }
+        try:
+            await self._call("POST", _path(POD, namespace, pod) + "/eviction", body)
+        except Unavailable as busy:
+            if busy.args[0].startswith("429"):
+                return str(busy)
+            raise
+        except Conflict:
+            return ""
+        return ""
+
+    async def logs(self, namespace: str, pod: str, container: str, previous: bool, lines: int) -> str:
+        """GET the tail of a log; a container that never ran has none."""
+        query = {"container": container, "tailLines": str(lines), "limitBytes": str(LOG_BYTES), "timestamps": "true"}
+        if previous:
+            query["previous"] = "true"
+        try:
+            status, text = await self._raw("GET", _path(POD, namespace, pod) + "/log", None, query, None)
+        except Refused as no:
+            if no.status == 400:
+                return ""
+            raise
+        return "" if status == NOT_FOUND else text
+
+    async def _call(
+        self, method: str, path: str, body: JSON | None = None, query: Mapping[str, str] | None = None, content: str | None = None
+    ) -> tuple[int, JSON]:
+        status, text = await self._raw(method, path, body, query, content)
+        return status, json.loads(text) if text and status != NOT_FOUND else {}
+
+    async def _raw(
+        self, method: str, path: str, body: JSON | None, query: Mapping[str, str] | None, content: str | None
+    ) -> tuple[int, str]:
+        if self._session is None:
+            raise RuntimeError("use the client as a context manager")
+        headers = self._access.headers() | {"Content-Type": content or "application/json", "Accept": "application/json"}
+        data = None if body is None else json.dumps(body)
+        try:
+            async with self._session.request(
+                method, self._access.server + path, data=data, params=query, headers=headers
+            ) as response:
+                text = await response.text(errors="replace")
+                return response.status, _checked(response, text, method)
+        except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as problem:
+            raise Unavailable(f"{method} {path}: {type(problem).__name__} {problem}") from problem
+
+
+def _checked(response: aiohttp.ClientResponse, text: str, method: str) -> str:
+    """The body of a good answer; 404 on reading and patching is an answer too."""
+    status = response.status
+    if status < 400 or (status == NOT_FOUND and (method != "POST" or response.url.path.endswith("/eviction"))):
+        return text
+    message = _message(text)
+    if status == CONFLICT:
+        raise Conflict(message)
+    if status == TOO_MANY or status >= 500:
+        raise Unavailable(f"{status}: {message}", after=_retry_after(response))
+    raise Refused(status, message)
+
+
+def _message(text: str) -> str:
+    try:
+        parsed: Any = json.loads(text)
+        return str(parsed.get("message", text))[:1024]
+    except (ValueError, AttributeError):
+        return text[:1024]
+
+
+def _retry_after(response: aiohttp.ClientResponse) -> float:
+    try:
+        return min(30.0, float(response.headers.get("Retry-After", "2")))
+    except ValueError:
+        return 2.0
+
+
+def _path(kind: Kind, namespace: str, name: str = "") -> str:
+    scope = f"/namespaces/{namespace}" if namespace else ""
+    base = f"{kind.prefix}{scope}/{kind.plural}"
+    return f"{base}/{name}" if name else base

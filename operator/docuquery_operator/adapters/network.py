@@ -1,0 +1,82 @@
+"""Plain reachability: names, TCP, HTTP, and Redis' PING."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import time
+from collections.abc import Sequence
+
+import aiohttp
+
+from ..domain.redaction import redact
+from ..ports import HttpAnswer
+from . import redis
+
+BODY_LIMIT = 64 * 1024
+NO_SUCH_NAME = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
+
+
+class SystemNetwork:
+    """ports.Network."""
+
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> SystemNetwork:
+        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=64, force_close=True))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def resolve(self, host: str, timeout: float) -> Sequence[str] | None:
+        """Through the system's resolver."""
+        try:
+            async with asyncio.timeout(timeout):
+                found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        except socket.gaierror as problem:
+            return [] if problem.errno in NO_SUCH_NAME else None
+        except TimeoutError:
+            return None
+        return sorted({str(entry[4][0]) for entry in found})
+
+    async def connect(self, host: str, port: int, timeout: float) -> str:
+        """Opens and closes a TCP connection."""
+        try:
+            async with asyncio.timeout(timeout):
+                _, writer = await asyncio.open_connection(host, port)
+        except TimeoutError:
+            return "timeout"
+        except ConnectionRefusedError:
+            return "refused"
+        except OSError as problem:
+            return "timeout" if problem.errno == errno.ETIMEDOUT else "unreachable"
+        writer.close()
+        return "ok"
+
+    async def http_get(self, host: str, port: int, path: str, timeout: float) -> HttpAnswer:
+        """Follows no redirect: an answer from elsewhere would not be the component's."""
+        if self._session is None:
+            raise RuntimeError("use the network as a context manager")
+        address = f"[{host}]" if ":" in host else host
+        began = time.monotonic()
+        try:
+            async with self._session.get(
+                f"http://{address}:{port}{path}",
+                timeout=aiohttp.ClientTimeout(total=timeout),
+                allow_redirects=False,
+            ) as response:
+                body = await response.content.read(BODY_LIMIT)
+                took = (time.monotonic() - began) * 1000
+                return HttpAnswer(response.status, body.decode(errors="replace"), latency_ms=took)
+        except asyncio.TimeoutError:
+            return HttpAnswer(0, problem=f"no answer within {timeout:g} s")
+        except (aiohttp.ClientError, OSError, ValueError) as problem:
+            return HttpAnswer(0, problem=redact(f"{type(problem).__name__}: {problem}")[:200])
+
+    async def redis_ping(self, host: str, port: int, password: str, timeout: float) -> str:
+        """PING."""
+        return await redis.ping(host, port, password, timeout)

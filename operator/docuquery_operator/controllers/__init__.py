@@ -1,0 +1,1 @@
+"""One file a kind: read, decide, write once, act. No kind imports another."""

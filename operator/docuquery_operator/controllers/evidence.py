@@ -1,0 +1,130 @@
+"""Evidence before a disruptive step, and the report: both in one ConfigMap that belongs to the Incident."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+
+from ..api.common import API_VERSION
+from ..api.incident import Incident
+from ..api.stack import Component, ComponentType, Stack
+from ..catalogue import shared
+from ..catalogue.base import Round
+from ..domain.pods import PodFacts
+from ..domain.report import capped_evidence, report_json, report_markdown
+from ..ports import CONFIG_MAP, EVENT, JSON, ApiError, Conflict, Ports
+
+COLLECT_SECONDS = 10.0
+LOG_LINES = 200
+EVENTS_FOR = timedelta(hours=1)
+
+
+class Reporter:
+    """Writes <incident>-report."""
+
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
+
+    async def evidence(self, incident: Incident, stack: Stack, component: str, attempt_id: str) -> None:
+        """Collect and store what a restart would destroy, once an attempt. Raises ApiError or TimeoutError."""
+        key = f"evidence-{attempt_id}.json"
+        known = await self._ports.cluster.get(CONFIG_MAP, incident.metadata.namespace, name_of(incident))
+        if known is not None and key in (known.get("data") or {}):
+            return
+        async with asyncio.timeout(COLLECT_SECONDS):
+            parts = await self._collect(stack, component)
+        await self._store(incident, known, {key: json.dumps(capped_evidence(parts), indent=1)})
+
+    async def report(self, incident: Incident) -> str:
+        """Write report.md and report.json; the ConfigMap's name."""
+        known = await self._ports.cluster.get(CONFIG_MAP, incident.metadata.namespace, name_of(incident))
+        data = {
+            "report.md": report_markdown(incident),
+            "report.json": json.dumps(report_json(incident), indent=1, sort_keys=True),
+        }
+        await self._store(incident, known, data)
+        return name_of(incident)
+
+    async def _store(self, incident: Incident, known: JSON | None, data: Mapping[str, str]) -> None:
+        namespace, name = incident.metadata.namespace, name_of(incident)
+        if known is None:
+            try:
+                await self._ports.cluster.create(CONFIG_MAP, namespace, _config_map(incident, data))
+                return
+            except Conflict:
+                pass
+        await self._ports.cluster.patch(CONFIG_MAP, namespace, name, {"data": dict(data)})
+
+    async def _collect(self, stack: Stack, component_name: str) -> dict[str, str]:
+        component = stack.spec.components[component_name]
+        round_ = Round(stack, self._ports, COLLECT_SECONDS / 3, self._ports.clock.now())
+        parts: dict[str, str] = {}
+        for pod in await shared.pods(round_, component):
+            parts[f"pod {pod.name}"] = repr(pod)
+            parts |= await self._logs(round_.namespace, pod)
+        parts["events"] = await self._events(round_, component)
+        if component.type is ComponentType.POSTGRESQL:
+            parts["pg_stat_activity"] = await self._activity(round_, component)
+        return parts
+
+    async def _logs(self, namespace: str, pod: PodFacts) -> dict[str, str]:
+        found = {}
+        for previous in (False, True) if pod.restarts else (False,):
+            text = await self._ports.cluster.logs(namespace, pod.name, pod.container, previous, LOG_LINES)
+            found[f"log {pod.name}{' previous' if previous else ''}"] = text
+        return found
+
+    async def _events(self, round_: Round, component: Component) -> str:
+        now = self._ports.clock.now()
+        names = {component.workload.name, *(p.name for p in await shared.pods(round_, component))}
+        events = await self._ports.cluster.list(EVENT, round_.namespace)
+        lines = [
+            f"{e.get('eventTime') or e.get('deprecatedLastTimestamp')} {e.get('type')} {e.get('reason')} "
+            f"{e['regarding'].get('name')}: {str(e.get('note', ''))[:300]}"
+            for e in events
+            if (e.get("regarding") or {}).get("name") in names
+        ]
+        return "\n".join([f"as of {now.isoformat()}", *lines[-100:]])
+
+    async def _activity(self, round_: Round, component: Component) -> str:
+        host = await shared.address(round_, component)
+        target = await shared.database_target(round_, component, host) if host else None
+        if target is None:
+            return "no address or no credentials"
+        facts = await self._ports.database.look(target, COLLECT_SECONDS / 3)
+        rows = [json.dumps(dict(r), default=str) for r in facts.activity]
+        return "\n".join(rows) or f"{facts.outcome}: {facts.message}"
+
+
+def name_of(incident: Incident) -> str:
+    """Name of the ConfigMap."""
+    return f"{incident.metadata.name[:240]}-report"
+
+
+def _config_map(incident: Incident, data: Mapping[str, str]) -> JSON:
+    return {
+        "metadata": {
+            "name": name_of(incident),
+            "labels": {"app.kubernetes.io/managed-by": "docuquery-operator", "ops.docuquery.ai/report": "incident"},
+            "ownerReferences": [
+                {
+                    "apiVersion": API_VERSION,
+                    "kind": "Incident",
+                    "name": incident.metadata.name,
+                    "uid": incident.metadata.uid,
+                }
+            ],
+        },
+        "data": dict(data),
+    }
+
+
+async def collected(reporter: Reporter, incident: Incident, stack: Stack, component: str, attempt_id: str) -> str:
+    """'' when the evidence is stored, else why not (rule 32: a P0 acts all the same, others wait)."""
+    try:
+        await reporter.evidence(incident, stack, component, attempt_id)
+    except (ApiError, TimeoutError) as problem:
+        return f"{type(problem).__name__}: {problem}"
+    return ""

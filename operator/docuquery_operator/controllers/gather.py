@@ -1,0 +1,268 @@
+"""Reads the facts of one pass for an Incident: Stack, runbook, probes, ledgers, neighbours, targets."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from ..api.common import HealMode
+from ..api.incident import Incident, IncidentStatus, Step
+from ..api.runbook import Runbook, RunbookSpec, StepSpec
+from ..api.stack import ComponentType, Stack
+from ..catalogue import shared
+from ..catalogue.actions import ACTIONS
+from ..catalogue.base import PlanContext, Round
+from ..catalogue.runbooks import problem_of, shipped
+from ..domain import parameters
+from ..domain.pods import foreign_rollout
+from ..domain.world import Effect, PlannedStep, Problem, Refusal, Risk, Target, World
+from ..ports import (
+    CONTROLLER_REVISION,
+    MAINTENANCE_WINDOW,
+    REPLICA_SET,
+    RUNBOOK,
+    STACK,
+    ApiError,
+    Ports,
+)
+from .ledgers import LedgerStore
+from .prober import Observation, StackProber
+
+VIEW_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The runbook in force, or why there is none."""
+
+    spec: RunbookSpec | None
+    source: str
+    problem: Problem | None = None
+
+
+class Gatherer:
+    """One for the Incident controller; keeps views of Stack and runbooks for one second."""
+
+    def __init__(self, ports: Ports, prober: StackProber) -> None:
+        self._ports = ports
+        self._prober = prober
+        self.ledgers = LedgerStore(ports.cluster)
+        self._views: dict[tuple[str, ...], tuple[datetime, Any]] = {}
+
+    async def world(self, incident: Incident) -> World:
+        """All facts that `decide` needs now; a person's problem is a fact too."""
+        base = World(fence=self._ports.leader.term, leading=self._ports.leader.leading())
+        namespace = incident.metadata.namespace
+        stack = await self.stack(namespace, incident.spec.stack_ref.name)
+        if isinstance(stack, Problem):
+            return replace(base, problem=stack)
+        chosen = await self._runbook(namespace, incident.spec.type)
+        world = replace(base, stack=stack, runbook=chosen.spec, runbook_source=chosen.source, problem=chosen.problem)
+        if chosen.spec is None or chosen.problem is not None:
+            return world
+        component = _component(incident, stack, chosen.spec)
+        if isinstance(component, Problem):
+            return replace(world, problem=component)
+        world = replace(world, component=component)
+        problem = await self._secret_problem(stack, component)
+        if problem is not None:
+            return replace(world, problem=problem)
+        try:
+            values = parameters.resolve(chosen.spec, incident.spec.parameters)
+        except ValueError as error:
+            return replace(world, problem=Problem("ParameterInvalid", str(error)))
+        return await self._observed(incident, stack, chosen, world, values)
+
+    async def _observed(
+        self, incident: Incident, stack: Stack, chosen: Chosen, world: World, values: Mapping[str, Any]
+    ) -> World:
+        status = incident.status or IncidentStatus()
+        step = next((s for s in status.steps if s.state.in_flight), None)
+        mode = _stricter(stack, incident)
+        if mode is HealMode.OFF and step is None:
+            return world
+        assert chosen.spec is not None
+        seen = await self._prober.diagnose(stack, chosen.spec, chosen.source, world.component, values)
+        world = replace(world, streak=seen.streak, planner=_planner(stack, world.component, seen))
+        if mode is HealMode.OBSERVE and step is None:
+            return world
+        return await self._for_acting(status, stack, step, world)
+
+    async def _for_acting(self, status: IncidentStatus, stack: Stack, step: Step | None, world: World) -> World:
+        assert world.streak is not None and world.stack is not None
+        about_to = world.streak.symptom_rounds >= stack.spec.detection.failures and world.streak.verdict.symptom is True
+        journal = any(s.attempt_id for s in status.steps)
+        if not (about_to or journal or step):
+            return world
+        failed: list[str] = []
+        namespace = stack.metadata.namespace
+        guard = functools.partial(_guarded, failed)
+        ledgers = await guard("the ledgers of attempts", lambda: self.ledgers.read(namespace, stack.metadata.name), {})
+        neighbours = await guard("the neighbours' health", lambda: self._prober.health(stack), {})
+        world = replace(world, ledgers=ledgers, neighbours=neighbours)
+        if step is not None:
+            return replace(world, effect=await self._effect(step, namespace), failed_lookups=tuple(failed))
+        if about_to:
+            window = await guard("the maintenance windows", lambda: self._blocking_window(stack), "")
+            targets = await guard("the rollouts", lambda: self._targets(stack), {})
+            world = replace(world, blocking_window=window, targets=targets)
+        return replace(world, failed_lookups=tuple(failed))
+
+    async def _effect(self, step: Step, namespace: str) -> Effect | None:
+        action = ACTIONS.get(step.kind)
+        return await action.effect(step, namespace, self._ports) if action else None
+
+    async def stack(self, namespace: str, name: str, fresh: bool = False) -> Stack | Problem:
+        """The Stack, at most one second old; fresh: read now."""
+
+        async def read() -> Stack | Problem:
+            found = await self._ports.cluster.get(STACK, namespace, name)
+            if found is None:
+                text = f"Stack '{name}' does not exist in namespace {namespace}; create it or correct spec.stackRef.name"
+                return Problem("StackNotFound", text)
+            try:
+                return Stack.model_validate(found)
+            except ValidationError as error:
+                return Problem("StackInvalid", _first(error, f"Stack '{name}'"))
+
+        view: Stack | Problem = await self._view(("stack", namespace, name), read, fresh)
+        return view
+
+    async def _runbook(self, namespace: str, incident_type: str) -> Chosen:
+        async def read() -> Chosen:
+            objects = await self._ports.cluster.list(RUNBOOK, namespace)
+            own = [o for o in objects if (o.get("spec") or {}).get("incidentType") == incident_type]
+            if len(own) > 1:
+                names = ", ".join(sorted(o["metadata"]["name"] for o in own))
+                return Chosen(None, "", Problem("RunbookInvalid", f"several runbooks serve {incident_type}: {names}; keep one"))
+            if own:
+                return _own(Runbook, own[0])
+            spec = shipped().get(incident_type)
+            if spec is None:
+                known = ", ".join(sorted(shipped()))
+                text = f"no runbook serves '{incident_type}'; shipped are: {known}; or apply a Runbook with this incidentType"
+                return Chosen(None, "", Problem("RunbookNotFound", text))
+            return Chosen(spec, f"shipped/{incident_type}")
+
+        view: Chosen = await self._view(("runbook", namespace, incident_type), read, False)
+        return view
+
+    async def _view(self, key: tuple[str, ...], read: Callable[[], Awaitable[Any]], fresh: bool) -> Any:
+        now = self._ports.clock.now()
+        known = self._views.get(key)
+        if known is not None and not fresh and (now - known[0]).total_seconds() < VIEW_SECONDS:
+            return known[1]
+        value = await read()
+        self._views = {k: v for k, v in self._views.items() if (now - v[0]).total_seconds() < VIEW_SECONDS}
+        self._views[key] = (now, value)
+        return value
+
+    async def _secret_problem(self, stack: Stack, name: str) -> Problem | None:
+        component = stack.spec.components[name]
+        if component.type is not ComponentType.POSTGRESQL or component.credentials is None:
+            return None
+        secret = component.credentials.secret_name
+
+        async def read() -> Mapping[str, str]:
+            return await shared.credentials(self._round(stack), secret)
+
+        data: Mapping[str, str] = await self._view(("secret", stack.metadata.namespace, secret), read, False)
+        missing = [k for k in ("username", "password") if not data.get(k)]
+        if not missing:
+            return None
+        return Problem("SecretNotFound", f"Secret '{secret}' is missing or has no {' and no '.join(missing)}; create it")
+
+    def _round(self, stack: Stack) -> Round:
+        return Round(stack, self._ports, 3.0, self._ports.clock.now())
+
+    async def _blocking_window(self, stack: Stack) -> str:
+        for window in await self._ports.cluster.list(MAINTENANCE_WINDOW, stack.metadata.namespace):
+            spec, status = window.get("spec") or {}, window.get("status") or {}
+            ours = (spec.get("stackRef") or {}).get("name") == stack.metadata.name
+            blocks = (spec.get("effects") or {}).get("healing") == "Block"
+            if ours and blocks and status.get("phase") == "Active":
+                name: str = window["metadata"]["name"]
+                return name
+        return ""
+
+    async def _targets(self, stack: Stack) -> dict[str, Target]:
+        found = {}
+        round_ = self._round(stack)
+        for name, component in stack.spec.components.items():
+            selector = shared.selector_of(await shared.workload(round_, component))
+            if not selector:
+                continue
+            kind = CONTROLLER_REVISION if component.workload.kind == "StatefulSet" else REPLICA_SET
+            foreign = foreign_rollout(await self._ports.cluster.list(kind, round_.namespace, selector))
+            found[name] = Target(*foreign) if foreign else Target()
+        return found
+
+
+async def _guarded(failed: list[str], what: str, read: Callable[[], Awaitable[Any]], default: Any) -> Any:
+    try:
+        return await read()
+    except (ApiError, ValueError):
+        failed.append(what)
+        return default
+
+
+def _own(model: type[Runbook], obj: dict[str, Any]) -> Chosen:
+    name, generation = obj["metadata"]["name"], obj["metadata"].get("generation", 0)
+    try:
+        spec = model.model_validate(obj).spec
+    except ValidationError as error:
+        return Chosen(None, "", Problem("RunbookInvalid", _first(error, f"Runbook '{name}'")))
+    wrong = problem_of(spec)
+    source = f"{name}@{obj['metadata'].get('uid', '')[:8]}.{generation}"
+    if wrong is not None:
+        return Chosen(spec, source, Problem("RunbookInvalid", f"Runbook '{name}': {wrong.message}"))
+    return Chosen(spec, source)
+
+
+def _component(incident: Incident, stack: Stack, runbook: RunbookSpec) -> str | Problem:
+    wanted = incident.spec.component
+    names = ", ".join(sorted(stack.spec.components)) or "none"
+    if wanted is not None:
+        if wanted in stack.spec.components:
+            return wanted
+        return Problem("ComponentNotFound", f"component '{wanted}' is not in Stack '{stack.metadata.name}'; it has: {names}")
+    same = [n for n, c in stack.spec.components.items() if c.type is runbook.component_type]
+    if len(same) == 1:
+        return same[0]
+    if not same:
+        text = f"Stack '{stack.metadata.name}' has no component of type {runbook.component_type}; it has: {names}"
+        return Problem("ComponentNotFound", text)
+    text = f"several components are of type {runbook.component_type}: {', '.join(sorted(same))}; name one in spec.component"
+    return Problem("ComponentNotFound", text)
+
+
+def _stricter(stack: Stack, incident: Incident) -> HealMode:
+    modes = [stack.spec.healing.mode] + ([incident.spec.mode] if incident.spec.mode else [])
+    return max(modes, key=lambda m: m.strictness)
+
+
+def _planner(stack: Stack, component: str, seen: Observation) -> Callable[[StepSpec], PlannedStep | Refusal]:
+    def plan(spec: StepSpec) -> PlannedStep | Refusal:
+        name = component
+        if spec.component is not None and shared.ALIASES.get(spec.component) != stack.spec.components[component].type.value:
+            found = shared.component_named(stack, spec.component)
+            if found is None:
+                return Refusal("3-own-targets", "TargetNotInStack", f"the Stack has no component '{spec.component}'")
+            name = found[0]
+        context = PlanContext(stack, name, stack.spec.components[name], seen.findings, spec, {"uids": seen.uids})
+        planned = ACTIONS[spec.action].plan(context)
+        if isinstance(planned, PlannedStep) and (spec.approval == "Always" or planned.risk is Risk.DATA):
+            return replace(planned, needs_approval=True)
+        return planned
+
+    return plan
+
+
+def _first(error: ValidationError, what: str) -> str:
+    first = error.errors()[0]
+    return f"{what}: {'.'.join(str(p) for p in first['loc'])}: {first['msg']}"

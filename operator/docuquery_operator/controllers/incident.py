@@ -1,0 +1,130 @@
+"""Incident: read → decide → write once → act."""
+
+from __future__ import annotations
+
+import logging
+
+from pydantic import ValidationError
+
+from ..api.common import Severity
+from ..api.incident import Incident, IncidentStatus, Report, Step
+from ..api.stack import Stack
+from ..catalogue.actions import ACTIONS
+from ..domain.healing import Plan, decide
+from ..domain.ledger import LEASE_FOR, Attempt
+from ..domain.patching import merge_patch
+from ..domain.world import EffectState, Problem, World
+from ..ports import INCIDENT, JSON, Key, Ports, Transient
+from .evidence import Reporter, collected
+from .gather import Gatherer
+from .prober import StackProber
+
+log = logging.getLogger(__name__)
+SHORTEST_LOOK = 0.05
+
+
+class IncidentController:
+    """Reconciles one Incident at a time; every pass starts from what the API server holds."""
+
+    def __init__(self, ports: Ports, prober: StackProber) -> None:
+        self._ports = ports
+        self._gather = Gatherer(ports, prober)
+        self._reporter = Reporter(ports)
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Seconds until the next look, None when only an event can change something."""
+        obj = await self._ports.cluster.get(INCIDENT, key.namespace, key.name)
+        if obj is None or obj["metadata"].get("deletionTimestamp"):
+            return None
+        try:
+            incident = Incident.model_validate(obj)
+        except ValidationError as problem:
+            log.error("incident is not understood", extra={"key": str(key), "problem": str(problem)[:500]})
+            return None
+        world = await self._gather.world(incident)
+        now = self._ports.clock.now()
+        plan = decide(incident, world, now)
+        incident = await self._write(incident, plan.status)
+        await self._act(incident, obj, world, plan)
+        return None if plan.look_again is None else max(SHORTEST_LOOK, (plan.look_again - now).total_seconds())
+
+    async def _write(self, incident: Incident, status: IncidentStatus) -> Incident:
+        """One status patch, only when something changed; Conflict when somebody wrote first."""
+        before = incident.status.to_wire() if incident.status else {}
+        changes = merge_patch(before, status.to_wire())
+        if not changes:
+            return incident
+        body: JSON = {"metadata": {"resourceVersion": incident.metadata.resource_version}, "status": changes}
+        written = await self._ports.cluster.patch(
+            INCIDENT, incident.metadata.namespace, incident.metadata.name, body, "status"
+        )
+        if written is None:
+            raise Transient("the incident was deleted meanwhile", 0.0)
+        return Incident.model_validate(written)
+
+    async def _act(self, incident: Incident, obj: JSON, world: World, plan: Plan) -> None:
+        for news in plan.news:
+            await self._ports.events.post(INCIDENT, obj, news.type, news.reason, news.message)
+        for reason in plan.refused:
+            self._ports.metrics.refused(reason)
+        stack = incident.spec.stack_ref.name
+        namespace = incident.metadata.namespace
+        for item in plan.settle:
+            await self._gather.ledgers.finish(
+                namespace, stack, item.component, item.attempt_id, item.outcome, self._ports.clock.now()
+            )
+            self._ports.metrics.step(item.component, item.outcome)
+        if plan.advance is not None:
+            await self._advance(incident, world, plan.advance)
+        if plan.close:
+            await self._close(incident)
+
+    async def _advance(self, incident: Incident, world: World, step: Step) -> None:
+        """Start or carry on the effect: leader, fence, fresh Stack, ledger and evidence come first."""
+        leader = self._ports.leader
+        if not leader.leading() or (step.fence or 0) > leader.term:
+            raise Transient("not the leader any more", 1.0)
+        stack = await self._gather.stack(incident.metadata.namespace, incident.spec.stack_ref.name, fresh=True)
+        if isinstance(stack, Problem) or step.component not in stack.spec.components:
+            raise Transient("the Stack or its component is gone; nothing is touched", 5.0)
+        if not await self._owns(incident, stack, world, step):
+            return
+        await self._enter(incident, stack, world, step)
+        if world.effect is None or world.effect.state is EffectState.ABSENT:
+            why = await collected(self._reporter, incident, stack, step.component, step.attempt_id or "")
+            if why and (incident.status or IncidentStatus()).severity is not Severity.P0:
+                raise Transient(f"no evidence yet ({why}); only a P0 acts without", 2.0)
+        if not leader.leading():
+            raise Transient("not the leader any more", 1.0)
+        action = ACTIONS[step.kind]
+        log.info("advancing", extra={"incident": incident.metadata.name, "step": step.name, "attempt": step.attempt_id})
+        await action.advance(step, incident.metadata.namespace, self._ports)
+
+    async def _owns(self, incident: Incident, stack: Stack, world: World, step: Step) -> bool:
+        """A pause holds back an effect that has not begun; one that has begun goes on to its next safe point (rule 29)."""
+        begun = any(step.attempt_id and ledger.find(step.attempt_id) for ledger in world.ledgers.values())
+        return begun or not stack.spec.paused
+
+    async def _enter(self, incident: Incident, stack: Stack, world: World, step: Step) -> None:
+        """Enter the attempt in the target's ledger, or keep the target while the step runs."""
+        assert step.component is not None
+        assert step.attempt_id is not None
+        known = world.ledgers.get(step.component)
+        entry = known.find(step.attempt_id) if known else None
+        now = self._ports.clock.now()
+        namespace, name = incident.metadata.namespace, stack.metadata.name
+        if entry is None:
+            uid = incident.metadata.uid
+            attempt = Attempt(step.attempt_id, step.started_at or now, step.kind, step.cause, uid)
+            await self._gather.ledgers.enter(namespace, name, step.component, attempt)
+        elif known is not None and known.renewed is not None and now - known.renewed > LEASE_FOR / 3:
+            await self._gather.ledgers.renew(namespace, name, step.component, now)
+
+    async def _close(self, incident: Incident) -> None:
+        """The report is the last thing written: an ended incident without one is closed again after a crash."""
+        status = incident.status or IncidentStatus()
+        if status.report is not None:
+            return
+        name = await self._reporter.report(incident)
+        report = Report(config_map=name, updated_at=self._ports.clock.now())
+        await self._write(incident, status.model_copy(update={"report": report}))

@@ -1,0 +1,88 @@
+"""Target ledgers in the API: one Lease a component, which says who works on it and what was tried."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from ..domain.ledger import LEASE_FOR, Attempt, Ledger, decode, encode, parse_time
+from ..ports import JSON, LEASE, Cluster, Conflict, Transient
+
+ANNOTATION = "ops.docuquery.ai/attempts"
+STACK_LABEL = "ops.docuquery.ai/stack"
+COMPONENT_LABEL = "ops.docuquery.ai/component"
+TRIES = 5
+
+
+class LedgerStore:
+    """Reads and changes the ledgers of a Stack. A spoilt ledger is an error: nothing is done on guesses."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    async def read(self, namespace: str, stack: str) -> Mapping[str, Ledger]:
+        """All ledgers of the Stack by component; ValueError when one is spoilt."""
+        leases = await self._cluster.list(LEASE, namespace, f"{STACK_LABEL}={stack}")
+        return {lease["metadata"]["labels"].get(COMPONENT_LABEL, ""): ledger_of(lease) for lease in leases}
+
+    async def enter(self, namespace: str, stack: str, component: str, attempt: Attempt) -> None:
+        """Take the target and enter the attempt in one write; Transient while another incident holds it."""
+
+        def change(ledger: Ledger) -> Ledger:
+            if ledger.held_by_other(attempt.incident, attempt.at):
+                raise Transient(f"another incident works on {component}", 5.0)
+            return ledger if ledger.find(attempt.id) else ledger.enter(attempt)
+
+        await self._change(namespace, stack, component, change)
+
+    async def renew(self, namespace: str, stack: str, component: str, now: datetime) -> None:
+        """Keep the target."""
+        await self._change(namespace, stack, component, lambda ledger: ledger.renew(now))
+
+    async def finish(self, namespace: str, stack: str, component: str, attempt_id: str, outcome: str, now: datetime) -> None:
+        """Write the verdict and give the target back."""
+        await self._change(namespace, stack, component, lambda ledger: ledger.finish(attempt_id, outcome, now))
+
+    async def _change(self, namespace: str, stack: str, component: str, change: Callable[[Ledger], Ledger]) -> None:
+        for _ in range(TRIES):
+            name = lease_name(stack, component)
+            lease = await self._cluster.get(LEASE, namespace, name)
+            before = ledger_of(lease) if lease else Ledger()
+            after = change(before)
+            if lease is not None and after == before:
+                return
+            try:
+                await self._write(namespace, stack, component, lease, after)
+                return
+            except Conflict:
+                continue
+        raise Transient(f"the ledger of {component} changes too often", 2.0)
+
+    async def _write(self, namespace: str, stack: str, component: str, lease: JSON | None, ledger: Ledger) -> None:
+        spec: JSON = {
+            "holderIdentity": ledger.holder or None,
+            "leaseDurationSeconds": int(LEASE_FOR.total_seconds()),
+            "renewTime": ledger.renewed.isoformat(timespec="microseconds").replace("+00:00", "Z") if ledger.renewed else None,
+        }
+        name = lease_name(stack, component)
+        meta: JSON = {"annotations": {ANNOTATION: encode(ledger)}}
+        if lease is None:
+            meta |= {"name": name, "labels": {STACK_LABEL: stack, COMPONENT_LABEL: component}}
+            await self._cluster.create(LEASE, namespace, {"metadata": meta, "spec": spec})
+            return
+        meta["resourceVersion"] = lease["metadata"]["resourceVersion"]
+        if await self._cluster.patch(LEASE, namespace, name, {"metadata": meta, "spec": spec}) is None:
+            raise Conflict("the ledger was deleted")
+
+
+def lease_name(stack: str, component: str) -> str:
+    """Name of the target's Lease."""
+    return f"docuquery-target-{stack}-{component}"
+
+
+def ledger_of(lease: JSON) -> Ledger:
+    """From the Lease; ValueError when spoilt."""
+    spec = lease.get("spec") or {}
+    text = (lease["metadata"].get("annotations") or {}).get(ANNOTATION, "")
+    renewed = parse_time(spec["renewTime"]) if spec.get("renewTime") else None
+    return decode(text, spec.get("holderIdentity") or "", renewed)

@@ -1,0 +1,207 @@
+"""Rounds of probes on a Stack, shared by all that look at it, and the streaks of equal verdicts.
+
+Streaks live in memory: losing them costs a recount, never a wrong action.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from ..api.common import seconds
+from ..api.runbook import ProbeSpec, RunbookSpec
+from ..api.stack import Component, Stack
+from ..catalogue import shared
+from ..catalogue.base import ProbeContext, Round
+from ..catalogue.probes import PROBES
+from ..domain.causes import Findings, Verdict, judge
+from ..domain.components import judge_component
+from ..domain.world import Neighbour, Streak
+from ..ports import ApiError, Ports
+
+FRESH_SHARE = 0.7
+FORGET_AFTER = timedelta(minutes=10)
+GRACE_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One round: what was found, what it means, and the workloads' identities."""
+
+    findings: Findings
+    streak: Streak
+    uids: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class _History:
+    at: datetime
+    used: datetime
+    value: Any
+    running: asyncio.Task[Any] | None = None
+
+
+class StackProber:
+    """Probes each Stack once an interval, whoever asks; a second asker waits for the same round."""
+
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
+        self._histories: dict[tuple[str, ...], _History] = {}
+
+    async def diagnose(
+        self, stack: Stack, runbook: RunbookSpec, source: str, component: str, parameters: Mapping[str, Any]
+    ) -> Observation:
+        """The newest round for this runbook on this Stack, with its streak."""
+        key = _key(stack, "diagnose", source, component, json.dumps(parameters, sort_keys=True))
+
+        async def probe(before: Observation | None) -> Observation:
+            round_ = self._round(stack)
+            findings, uids = await asyncio.gather(
+                self._findings(round_, runbook, component), _uids(round_)
+            )
+            verdict = judge(runbook, findings, parameters)
+            streak = _continued(before.streak if before else None, verdict, round_.now)
+            return Observation(findings, streak, uids)
+
+        found: Observation = await self._shared(key, stack, probe)
+        return found
+
+    async def health(self, stack: Stack) -> Mapping[str, Neighbour]:
+        """Health of every component, with the number of rounds in a row that agree."""
+
+        async def probe(before: Mapping[str, Neighbour] | None) -> Mapping[str, Neighbour]:
+            round_ = self._round(stack)
+            names = list(stack.spec.components)
+            seen = await asyncio.gather(*(self._component(round_, n, stack.spec.components[n]) for n in names))
+            return {n: _counted((before or {}).get(n), s) for n, s in zip(names, seen, strict=True)}
+
+        found: Mapping[str, Neighbour] = await self._shared(_key(stack, "health"), stack, probe)
+        return found
+
+    async def _shared(
+        self, key: tuple[str, ...], stack: Stack, probe: Callable[[Any], Coroutine[Any, Any, Any]]
+    ) -> Any:
+        now = self._ports.clock.now()
+        known = self._histories.get(key)
+        interval = seconds(stack.spec.detection.interval)
+        if known is not None and known.running is None and (now - known.at).total_seconds() < interval * FRESH_SHARE:
+            known.used = now
+            return known.value
+        if known is None:
+            known = self._histories[key] = _History(now, now, None)
+        if known.running is None:
+            known.running = asyncio.create_task(self._run(known, probe))
+            self._forget(now)
+        return await asyncio.shield(known.running)
+
+    async def _run(self, history: _History, probe: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
+        try:
+            history.value = await probe(history.value)
+            history.at = history.used = self._ports.clock.now()
+            return history.value
+        finally:
+            history.running = None
+
+    def _forget(self, now: datetime) -> None:
+        old = [k for k, h in self._histories.items() if h.running is None and now - h.used > FORGET_AFTER]
+        for key in old:
+            del self._histories[key]
+
+    def _round(self, stack: Stack) -> Round:
+        return Round(stack, self._ports, seconds(stack.spec.detection.timeout), self._ports.clock.now())
+
+    async def _findings(self, round_: Round, runbook: RunbookSpec, component: str) -> Findings:
+        specs = [(s, resolve(round_.stack, runbook, component, s)) for s in runbook.diagnose]
+        known = [(s, c) for s, c in specs if c is not None]
+        found = await asyncio.gather(*(self._look(round_, s.probe, *c) for s, c in known))
+        return {s.name: f for (s, _), f in zip(known, found, strict=True)}
+
+    async def _look(self, round_: Round, probe: str, name: str, component: Component) -> dict[str, Any]:
+        """A probe that fails gives no facts, only the reason: the expressions then answer Unknown."""
+        began = asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout(round_.timeout * 2 + GRACE_SECONDS):
+                return await PROBES[probe].look(ProbeContext(round_, name, component))
+        except TimeoutError:
+            return {"summary": f"probe {probe} gave no answer in time"}
+        except ApiError as problem:
+            return {"summary": f"probe {probe} could not read the API server: {str(problem)[:200]}"}
+        finally:
+            self._ports.metrics.probe(probe, asyncio.get_running_loop().time() - began)
+
+    async def _component(self, round_: Round, name: str, component: Component) -> Neighbour:
+        context = ProbeContext(round_, name, component)
+        try:
+            async with asyncio.timeout(round_.timeout * 2 + GRACE_SECONDS):
+                workload = await PROBES["workload"].look(context)
+                answer = await _answer(context)
+        except (TimeoutError, ApiError) as problem:
+            return Neighbour(None, 1, f"could not be probed: {problem}"[:200])
+        return judge_component(component.type, workload, answer)
+
+
+async def _answer(context: ProbeContext) -> str:
+    """Whether the service itself answers: 'ok', a class of failure, or '' where nothing can be asked."""
+    component, round_ = context.component, context.round
+    if component.endpoint is None:
+        return ""
+    host = await shared.address(round_, component)
+    if not host:
+        return "no endpoint"
+    network, port = round_.ports.network, component.endpoint.port
+    if component.type == "Redis":
+        secret = component.credentials
+        password = (await shared.credentials(round_, secret.secret_name)).get("password", "") if secret else ""
+        return await network.redis_ping(host, port, password, round_.timeout)
+    if component.type == "PostgreSQL":
+        finding = await PROBES["postgresReady"].look(context)
+        return "ok" if finding["ok"] else str(finding["outcome"] if finding["outcome"] != "ok" else finding["write"])
+    path = "/readyz" if component.type == "Qdrant" else (component.health.path if component.health else "/health")
+    http = await network.http_get(host, port, path, round_.timeout)
+    if http.status == 0:
+        return http.problem
+    return "ok" if http.status < 400 else f"HTTP {http.status}"
+
+
+async def _uids(round_: Round) -> dict[str, str]:
+    """Identity of each component's workload; a component that cannot be read has none, and is then not touched."""
+    found = {}
+    for name, component in round_.stack.spec.components.items():
+        try:
+            owner = await shared.workload(round_, component)
+        except ApiError:
+            continue
+        if owner is not None:
+            found[name] = owner["metadata"]["uid"]
+    return found
+
+
+def resolve(stack: Stack, runbook: RunbookSpec, component: str, spec: ProbeSpec) -> tuple[str, Component] | None:
+    """The component that a probe looks at: the incident's own where the alias means its type."""
+    own = stack.spec.components.get(component)
+    if own is not None and spec.component in (None, component):
+        return component, own
+    if own is not None and shared.ALIASES.get(spec.component or "") == own.type.value:
+        return component, own
+    return shared.component_named(stack, spec.component or "")
+
+
+def _key(stack: Stack, *parts: str) -> tuple[str, ...]:
+    return (stack.metadata.uid, str(stack.metadata.generation), *parts)
+
+
+def _continued(before: Streak | None, verdict: Verdict, now: datetime) -> Streak:
+    name = verdict.diagnosis.name if verdict.diagnosis else ""
+    if before is None or before.verdict.symptom != verdict.symptom:
+        return Streak(verdict, 1, 1, now)
+    causes = before.cause_rounds + 1 if before.cause_name == name else 1
+    return Streak(verdict, before.symptom_rounds + 1, causes, before.since)
+
+
+def _counted(before: Neighbour | None, seen: Neighbour) -> Neighbour:
+    same = before is not None and before.healthy == seen.healthy
+    return Neighbour(seen.healthy, (before.rounds + 1) if same and before else 1, seen.summary)

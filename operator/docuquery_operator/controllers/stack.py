@@ -1,0 +1,88 @@
+"""Stack: what the components' states are. Written only when a state or a condition changes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from pydantic import ValidationError
+
+from ..api.common import seconds
+from ..api.stack import ComponentState, Stack, StackStatus
+from ..domain.components import component_statuses, stack_conditions
+from ..domain.patching import merge_patch
+from ..ports import INCIDENT, STACK, JSON, Key, Ports
+from .prober import StackProber
+
+log = logging.getLogger(__name__)
+COUNT_SECONDS = 30.0
+
+
+class StackController:
+    """Reconciles one Stack: probes it each interval, and nudges its open incidents when its spec changes."""
+
+    def __init__(self, ports: Ports, prober: StackProber, nudge: Callable[[Key], None]) -> None:
+        self._ports = ports
+        self._prober = prober
+        self._nudge = nudge
+        self._seen: dict[Key, tuple[int, float, int]] = {}
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Seconds until the next round of probes."""
+        obj = await self._ports.cluster.get(STACK, key.namespace, key.name)
+        if obj is None:
+            self._seen.pop(key, None)
+            return None
+        try:
+            stack = Stack.model_validate(obj)
+        except ValidationError as problem:
+            log.error("stack is not understood", extra={"key": str(key), "problem": str(problem)[:500]})
+            return None
+        health = await self._prober.health(stack)
+        now = self._ports.clock.now()
+        before = stack.status or StackStatus()
+        states = component_statuses(stack, health, before.components, now)
+        up = sum(c.state is ComponentState.OPERATIONAL for c in states)
+        status = before.model_copy(
+            update={
+                "observed_generation": stack.metadata.generation,
+                "components": states,
+                "conditions": stack_conditions(stack, states, before.conditions, now),
+                "summary": f"{up}/{len(states)}",
+                "open_incidents": await self._open_incidents(key, stack),
+            }
+        )
+        await self._write(stack, obj, before, status)
+        return seconds(stack.spec.detection.interval)
+
+    async def _open_incidents(self, key: Key, stack: Stack) -> int:
+        """Counted at most each 30 s; a changed spec counts anew and makes the incidents look again at once."""
+        now = self._ports.clock.now().timestamp()
+        generation, at, count = self._seen.get(key, (-1, 0.0, 0))
+        changed = generation != stack.metadata.generation
+        if not changed and now - at < COUNT_SECONDS:
+            return count
+        incidents = await self._ports.cluster.list(INCIDENT, key.namespace)
+        ours = [i for i in incidents if ((i.get("spec") or {}).get("stackRef") or {}).get("name") == key.name]
+        unresolved = [i for i in ours if (i.get("status") or {}).get("phase") != "Resolved"]
+        if changed:
+            for incident in unresolved:
+                self._nudge(Key(INCIDENT.plural, key.namespace, incident["metadata"]["name"]))
+        self._seen[key] = (stack.metadata.generation, now, len(unresolved))
+        return len(unresolved)
+
+    async def _write(self, stack: Stack, obj: JSON, before: StackStatus, status: StackStatus) -> None:
+        changes = merge_patch(before.to_wire() if stack.status else {}, status.to_wire())
+        if not changes:
+            return
+        body: JSON = {"metadata": {"resourceVersion": stack.metadata.resource_version}, "status": changes}
+        await self._ports.cluster.patch(STACK, stack.metadata.namespace, stack.metadata.name, body, "status")
+        known = {c.name: c.state for c in before.components}
+        for component in status.components:
+            old = known.get(component.name, component.state)
+            if old is not component.state:
+                down = component.state is ComponentState.MAJOR_OUTAGE
+                text = f"{component.name}: {old} → {component.state}: {component.summary}"
+                await self._ports.events.post(
+                    STACK, obj, "Warning" if down else "Normal", f"Component{component.state}", text
+                )

@@ -1,0 +1,33 @@
+"""Secrets out of text before it is stored, shown or logged."""
+
+from __future__ import annotations
+
+import re
+
+MASK = "[redacted]"
+_RULES = (
+    # scheme://user:password@host
+    (re.compile(r"(\b[a-z][a-z0-9+.-]{0,30}://[^\s:/@]{0,100}:)[^\s@/]{1,200}(@)", re.IGNORECASE), rf"\1{MASK}\2"),
+    # password=…, token: …, "api_key": "…"
+    (
+        re.compile(
+            r"((?:password|passwd|pwd|secret|token|api[_-]?key|authorization|access[_-]?key)[\"']?\s*[=:]\s*[\"']?)"
+            r"(?!\s)[^\s\"',;}]{1,400}",
+            re.IGNORECASE,
+        ),
+        rf"\1{MASK}",
+    ),
+    (re.compile(r"(bearer\s+)[A-Za-z0-9._~+/-]{8,}=*", re.IGNORECASE), rf"\1{MASK}"),
+    (re.compile(r"eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{5,}"), MASK),
+    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), MASK),
+)
+
+
+def redact(text: str, secrets: tuple[str, ...] = ()) -> str:
+    """Text without anything that looks like a secret, and without the secrets that are known."""
+    for secret in secrets:
+        if len(secret) >= 4:
+            text = text.replace(secret, MASK)
+    for pattern, replacement in _RULES:
+        text = pattern.sub(replacement, text)
+    return text

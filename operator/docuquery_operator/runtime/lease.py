@@ -1,0 +1,142 @@
+"""Leader election on a Lease: monotonic clock, fencing by the number of transitions, hard stop when the clock runs out.
+
+As client-go says of its own elector, a Lease alone does not prove that only one acts; that is why every effect also carries
+an attempt id and every status write the resource version it was decided on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from ..ports import JSON, LEASE, ApiError, Cluster, Conflict
+
+log = logging.getLogger(__name__)
+CALL_SECONDS = 3.0
+EXIT_CODE = 70
+
+
+class LeaderLease:
+    """Take the Lease, keep it, give it back. `leading()` is true only while renewal was surely in time."""
+
+    def __init__(
+        self, cluster: Cluster, namespace: str, name: str, identity: str, duration: float, deadline: float, retry: float
+    ) -> None:
+        self._cluster = cluster
+        self._namespace, self._name, self._identity = namespace, name, identity
+        self._duration, self._deadline, self._retry = duration, deadline, retry
+        self._term = 0
+        self._renewed: float | None = None
+        self._seen: tuple[str, float] = ("", 0.0)
+        self.reached: float | None = None
+
+    @property
+    def term(self) -> int:
+        """Number of this leadership."""
+        return self._term
+
+    def leading(self) -> bool:
+        """True while the last renewal is younger than the renew deadline."""
+        return self._renewed is not None and time.monotonic() - self._renewed < self._deadline
+
+    async def acquire(self) -> None:
+        """Wait until the Lease is ours."""
+        while not await self._try():
+            await asyncio.sleep(self._retry)
+        log.info("leading", extra={"term": self._term, "instance": self._identity})
+
+    async def keep(self) -> None:
+        """Renew for ever; returns when the Lease is lost."""
+        while self._renewed is not None and time.monotonic() - self._renewed < self._duration:
+            await asyncio.sleep(self._retry)
+            if not await self._try() and not self.leading():
+                log.error("the leader Lease is lost", extra={"instance": self._identity})
+                return
+
+    async def release(self) -> None:
+        """Give the Lease back, so that the other replica need not wait for its end."""
+        if not self.leading():
+            return
+        self._renewed = None
+        body: JSON = {"spec": {"holderIdentity": "", "renewTime": _now()}}
+        try:
+            async with asyncio.timeout(CALL_SECONDS):
+                lease = await self._cluster.get(LEASE, self._namespace, self._name)
+                if lease is None or (lease.get("spec") or {}).get("holderIdentity") != self._identity:
+                    return
+                body["metadata"] = {"resourceVersion": lease["metadata"]["resourceVersion"]}
+                await self._cluster.patch(LEASE, self._namespace, self._name, body)
+        except (ApiError, TimeoutError) as problem:
+            log.warning("the leader Lease was not given back", extra={"problem": str(problem)})
+
+    def guard(self, ends: Callable[[], None] | None = None) -> threading.Thread:
+        """A thread that ends the process when the Lease has run out, even while the event loop hangs."""
+        finish = ends or (lambda: os._exit(EXIT_CODE))
+
+        def watch() -> None:
+            while True:
+                time.sleep(0.5)
+                renewed = self._renewed
+                if renewed is not None and time.monotonic() - renewed > self._duration:
+                    finish()
+                    return
+
+        thread = threading.Thread(target=watch, name="lease-guard", daemon=True)
+        thread.start()
+        return thread
+
+    async def _try(self) -> bool:
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(CALL_SECONDS):
+                held = await self._take(began)
+        except (ApiError, TimeoutError) as problem:
+            if not isinstance(problem, Conflict):
+                log.warning("leader Lease not reached", extra={"problem": str(problem)[:200]})
+            return False
+        self.reached = time.monotonic()
+        return held
+
+    async def _take(self, began: float) -> bool:
+        lease = await self._cluster.get(LEASE, self._namespace, self._name)
+        if lease is None:
+            fresh: JSON = {"holderIdentity": self._identity, "leaseTransitions": 1}
+            fresh |= {"leaseDurationSeconds": max(1, int(self._duration)), "acquireTime": _now(), "renewTime": _now()}
+            await self._cluster.create(LEASE, self._namespace, {"metadata": {"name": self._name}, "spec": fresh})
+            self._term, self._renewed = 1, began
+            return True
+        spec: JSON = lease.get("spec") or {}
+        holder = spec.get("holderIdentity") or ""
+        mine = holder == self._identity and self._renewed is not None
+        if not mine and not self._free(holder, str(spec.get("renewTime")), float(spec.get("leaseDurationSeconds") or 0)):
+            return False
+        transitions = int(spec.get("leaseTransitions") or 0) + (0 if mine else 1)
+        change: JSON = {"holderIdentity": self._identity, "renewTime": _now(), "leaseTransitions": transitions}
+        change["leaseDurationSeconds"] = max(1, int(self._duration))
+        if not mine:
+            change["acquireTime"] = _now()
+        body = {"metadata": {"resourceVersion": lease["metadata"]["resourceVersion"]}, "spec": change}
+        if await self._cluster.patch(LEASE, self._namespace, self._name, body) is None:
+            return False
+        self._term, self._renewed = transitions, began
+        return True
+
+    def _free(self, holder: str, renew_time: str, duration: float) -> bool:
+        """Given back, our own from an earlier life, or not renewed for its duration by our own monotonic clock."""
+        if holder in ("", self._identity):
+            return True
+        stamp = f"{holder}/{renew_time}"
+        if self._seen[0] != stamp:
+            self._seen = (stamp, time.monotonic())
+            return False
+        return time.monotonic() - self._seen[1] > max(duration, self._duration)
+
+
+def _now() -> str:
+    # Only for people who read the Lease: no decision rests on it.
+    return datetime.fromtimestamp(time.time_ns() / 1e9, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

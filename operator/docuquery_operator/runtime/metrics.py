@@ -1,0 +1,52 @@
+"""Prometheus metrics; names in docs/metrics.md."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+
+from ..ports import Key
+
+FAST = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class OperatorMetrics:
+    """ports.Metrics and the figures of the process itself, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        r = self.registry
+        ProcessCollector(registry=r)
+        self._refused = Counter("docuquery_action_refused", "Actions that a rail refused", ["reason"], registry=r)
+        self._steps = Counter("docuquery_heal_steps", "Verdicts of healing steps", ["component", "outcome"], registry=r)
+        self._probes = Histogram("docuquery_probe_seconds", "Time a probe took", ["probe"], buckets=FAST, registry=r)
+        self._passes = Counter("docuquery_operator_reconcile", "Passes by result", ["kind", "result"], registry=r)
+        self._pass_time = Histogram(
+            "docuquery_operator_reconcile_seconds", "Time of a pass", ["kind"], buckets=FAST, registry=r
+        )
+        self.leader = Gauge("docuquery_operator_leader", "1 while this replica leads", registry=r)
+        self.queue = Gauge("docuquery_operator_queue_depth", "Keys that wait", registry=r)
+        self.loop_lag = Gauge("docuquery_operator_loop_lag_seconds", "Delay of the event loop's last beat", registry=r)
+        self.resync_finds = Counter(
+            "docuquery_operator_resync_finds", "Objects that the watch had missed", ["kind"], registry=r
+        )
+
+    def refused(self, reason: str) -> None:
+        """A rail refused an action."""
+        self._refused.labels(reason).inc()
+
+    def step(self, action: str, outcome: str) -> None:
+        """A step has its verdict."""
+        self._steps.labels(action, outcome).inc()
+
+    def probe(self, probe: str, seconds: float) -> None:
+        """A probe took this long."""
+        self._probes.labels(probe).observe(seconds)
+
+    def reconciled(self, key: Key, result: str, seconds: float) -> None:
+        """A pass has ended."""
+        self._passes.labels(key.plural, result).inc()
+        self._pass_time.labels(key.plural).observe(seconds)
+
+    def text(self) -> bytes:
+        """Exposition format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,122 @@
+"""Work queue: keys, deduplicated, delayed, with back-off; one key never runs twice at once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from ..ports import Conflict, Key, Refused, Transient, Unavailable
+
+log = logging.getLogger(__name__)
+Reconcile = Callable[[Key], Awaitable[float | None]]
+Observe = Callable[[Key, str, float], None]
+LONGEST_BACKOFF = 300.0
+REFUSED_AFTER = 30.0
+
+
+class WorkQueue:
+    """Level-triggered: adding a key twice runs it once; a key added while it runs is run again afterwards."""
+
+    def __init__(self, observe: Observe | None = None) -> None:
+        self._due: dict[Key, float] = {}
+        self._busy: set[Key] = set()
+        self._failures: Counter[Key] = Counter()
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._observe = observe or (lambda _key, _result, _seconds: None)
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+    @property
+    def busy(self) -> int:
+        """Passes that run now."""
+        return len(self._busy)
+
+    def add(self, key: Key, after: float = 0.0) -> None:
+        """Run the key `after` seconds from now, or earlier when it is due earlier."""
+        at = asyncio.get_running_loop().time() + after
+        self._due[key] = min(at, self._due.get(key, at))
+        self._wake.set()
+
+    def knows(self, key: Key) -> bool:
+        """Whether the key is due or running."""
+        return key in self._due or key in self._busy
+
+    def stop(self) -> None:
+        """Take no more keys; running passes go on."""
+        self._stopping = True
+        self._wake.set()
+
+    async def drained(self, limit: float) -> bool:
+        """Wait until no pass runs; False when the limit came first."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit):
+                while self._busy:
+                    await asyncio.sleep(0.05)
+        return not self._busy
+
+    async def run(self, reconcile: Reconcile) -> None:
+        """One worker; start several."""
+        loop = asyncio.get_running_loop()
+        while True:
+            key = await self._next()
+            self._busy.add(key)
+            began = loop.time()
+            after, result = await self._once(reconcile, key)
+            self._busy.discard(key)
+            self._observe(key, result, loop.time() - began)
+            if after is not None:
+                self.add(key, after)
+            self._wake.set()
+
+    async def _once(self, reconcile: Reconcile, key: Key) -> tuple[float | None, str]:
+        """One pass: when to look again, and how it ended."""
+        try:
+            after = await reconcile(key)
+        except Transient as problem:
+            log.debug("not ready", extra={"key": str(key), "problem": str(problem)})
+            return problem.after, "transient"
+        except Conflict:
+            return 0.0 if self._failed(key) <= 5 else self._backoff(key), "conflict"
+        except Unavailable as problem:
+            self._failed(key)
+            log.warning("API server unavailable", extra={"key": str(key), "problem": str(problem)[:300]})
+            return max(problem.after, min(10.0, self._backoff(key))), "unavailable"
+        except Refused as problem:
+            self._failed(key)
+            log.error("API server refused", extra={"key": str(key), "problem": str(problem)[:500]})
+            return max(REFUSED_AFTER, self._backoff(key)), "refused"
+        except Exception:
+            self._failed(key)
+            log.exception("reconcile failed", extra={"key": str(key)})
+            return self._backoff(key), "error"
+        del self._failures[key]
+        return after, "success"
+
+    def _failed(self, key: Key) -> int:
+        self._failures[key] += 1
+        return self._failures[key]
+
+    def _backoff(self, key: Key) -> float:
+        exponent = min(self._failures[key], 9)
+        return min(LONGEST_BACKOFF, 2.0**exponent) * random.uniform(0.9, 1.1)
+
+    async def _next(self) -> Key:
+        loop = asyncio.get_running_loop()
+        while True:
+            self._wake.clear()
+            now = loop.time()
+            idle = {} if self._stopping else {k: at for k, at in self._due.items() if k not in self._busy}
+            key = min(idle, key=idle.__getitem__, default=None)
+            if key is not None and idle[key] <= now:
+                del self._due[key]
+                return key
+            wait = None if key is None else idle[key] - now
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._wake.wait()
