@@ -88,6 +88,28 @@ def test_seed_is_repeatable(stack: Stack) -> None:
     assert info["chunks"] == info["collection"]["points"]
 
 
+def test_an_upload_survives_an_outage_of_the_queue(stack: Stack) -> None:
+    """The document waits in PostgreSQL and gets its task when Redis is back."""
+    stack.redis.process.stop()
+    try:
+        answer = upload(stack, "Patience", "A document that came while nobody took tasks.")
+        assert answer.status == 202
+        assert answer.json()["sent"] is False
+    finally:
+        stack.redis.start()
+    with running(stack.app.worker):
+        processed(stack, answer.json()["id"])
+
+
+def test_the_worker_outlives_its_broker(stack: Stack) -> None:
+    """Redis goes away and comes back under a running worker, which takes the next task."""
+    with running(stack.app.worker):
+        wait_for("the worker", lambda: "ready." in stack.app.worker.text())
+        stack.redis.process.stop()
+        stack.redis.start()
+        processed(stack, upload(stack, "Return", "A document for the same worker.").json()["id"])
+
+
 def test_a_task_without_document_fails_for_good(stack: Stack) -> None:
     """The failure is kept in the result back end; no retry."""
     task = "app.background.worker.process_document"

@@ -19,7 +19,8 @@ pytestmark = [pytest.mark.services, pytest.mark.timeout(120)]
 
 def dependency(app: Application, name: str = "database") -> dict[str, Any]:
     """What /health says of one dependency."""
-    return dict(app.health().json()["dependencies"][name])
+    found: dict[str, Any] = app.health().json()["dependencies"][name]
+    return found
 
 
 def failure(app: Application, kind: str, name: str = "database", seconds: float = 15) -> dict[str, Any]:
