@@ -148,7 +148,7 @@ class Destination(ApiModel):
 
     cel_rules: ClassVar[tuple[Cel, ...]] = (
         Cel(
-            "(has(self.s3) ? 1 : 0) + (has(self.gcs) ? 1 : 0) + (has(self.azure) ? 1 : 0) + (has(self.volume) ? 1 : 0) == 1",
+            "[has(self.s3), has(self.gcs), has(self.azure), has(self.volume)].exists_one(given, given)",
             "destination needs exactly one of s3, gcs, azure and volume",
         ),
     )
@@ -170,7 +170,7 @@ class Encryption(ApiModel):
         Field(min_length=1, max_length=16, description="Public keys in the form of age; any one of them can decrypt"),
         Cel(
             "self.all(key, key.matches('^age1[02-9ac-hj-np-z]{58}$'))",
-            "each recipient must be a public key of age: age1 and 58 characters; keep its private key away from the cluster",
+            "each recipient must be a public key of age: age1 and 58 characters; keep its private key elsewhere",
         ),
     ]
 
@@ -341,7 +341,7 @@ class BackupJobStatus(ApiModel):
 
 
 class BackupJob(Resource):
-    """One backup of a Stack, or a schedule of them: what, where to, for how long, and the proof that it can be restored."""
+    """One backup of a Stack, or a schedule of them: what, where to, for how long, and the proof that it restores."""
 
     meta_of_kind: ClassVar[KindMeta] = KindMeta(
         kind="BackupJob",

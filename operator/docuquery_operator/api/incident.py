@@ -106,7 +106,8 @@ class IncidentSpec(ApiModel):
         str | None, Field(max_length=1024, description="The only text that may reach the status page")
     ] = None
     mode: Annotated[
-        HealMode | None, Field(description="Default: the Stack's; can only be stricter than the Stack's")
+        HealMode | None,
+        Field(description="Default: the Stack's; can only be stricter than the Stack's. Write 'Off' in quotes"),
     ] = None
     parameters: Annotated[
         dict[str, Any] | None,
@@ -306,7 +307,7 @@ class IncidentStatus(ApiModel):
 
 
 class Incident(Resource):
-    """One fault of one Stack: opened by a person, the detector or an alert; diagnosed, healed and told by the operator."""
+    """One fault of one Stack: opened by a person, the detector or an alert; diagnosed and healed by the operator."""
 
     meta_of_kind: ClassVar[KindMeta] = KindMeta(
         kind="Incident",

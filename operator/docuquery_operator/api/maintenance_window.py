@@ -161,7 +161,7 @@ class Task(ApiModel):
     cel_rules: ClassVar[tuple[Cel, ...]] = (
         Cel(
             _PARAMETERS_FIT,
-            "parameters must stand in the field named like the task's type, for example vacuumDatabase for VacuumDatabase",
+            "parameters must stand in the field named like the task's type, such as vacuumDatabase for VacuumDatabase",
         ),
         Cel("self.type != 'RotateLogs' || has(self.rotateLogs)", "a RotateLogs task needs rotateLogs.path"),
     )
@@ -206,9 +206,7 @@ class MaintenanceWindowSpec(ApiModel):
     time_zone: Annotated[
         TimeZone,
         ServerDefault(),
-        Field(
-            description="IANA zone of cron and rrule; a skipped hour opens at the next valid instant, a doubled hour once"
-        ),
+        Field(description="IANA zone of cron and rrule; a skipped hour opens at the next instant, a doubled hour once"),
     ] = "Etc/UTC"
     duration: Annotated[Duration, _WINDOW_LENGTH, Field(description="How long it stays open, at most 24h")]
     effects: Annotated[Effects, Field(description="What the open window changes")] = Effects()

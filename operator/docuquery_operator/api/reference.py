@@ -11,7 +11,8 @@ Schema = dict[str, Any]
 
 _HEAD = """# Reference of the resources
 
-Written by `make generate` from the models; do not edit. **Bold** fields are required. The same text stands in `kubectl explain`.
+Written by `make generate` from the models; do not edit. **Bold** fields are required.
+The same text stands in `kubectl explain`.
 """
 
 

@@ -75,7 +75,7 @@ class RestoreInclude(ApiModel):
     cel_rules: ClassVar[tuple[Cel, ...]] = (
         Cel(
             "has(self.postgres) || has(self.qdrant) || has(self.configuration)",
-            "include needs at least one of postgres, qdrant and configuration; leave include out to restore the whole set",
+            "include needs at least one of postgres, qdrant and configuration; without include all is restored",
         ),
     )
 
@@ -155,8 +155,8 @@ class RestoreJobSpec(ApiModel):
             "mode: Apply onto a Stack needs planDigest; first create it with mode: Plan and read status.plan.digest",
         ),
         Cel(
-            "self.backup == oldSelf.backup && self.target == oldSelf.target && has(self.include) == has(oldSelf.include) && "
-            "(!has(self.include) || self.include == oldSelf.include)",
+            "self.backup == oldSelf.backup && self.target == oldSelf.target && "
+            "has(self.include) == has(oldSelf.include) && (!has(self.include) || self.include == oldSelf.include)",
             "backup, include and target cannot be changed, the plan would be another; make another RestoreJob",
         ),
         Cel(
@@ -266,7 +266,7 @@ class RestoreJobStatus(ApiModel):
 
 
 class RestoreJob(Resource):
-    """Brings the data of a backup back: planned first, beside the live data, checked, then swapped in, and reversible."""
+    """Brings the data of a backup back: planned first, beside the live data, checked, swapped in, and reversible."""
 
     meta_of_kind: ClassVar[KindMeta] = KindMeta(
         kind="RestoreJob",

@@ -53,7 +53,7 @@ class WindowSchedule(ApiModel):
 
     cel_rules: ClassVar[tuple[Cel, ...]] = (
         Cel(
-            "(has(self.cron) ? 1 : 0) + (has(self.rrule) ? 1 : 0) + (has(self.at) ? 1 : 0) == 1",
+            "[has(self.cron), has(self.rrule), has(self.at)].exists_one(given, given)",
             "schedule needs exactly one of cron, rrule and at",
         ),
         *_RRULE_START,

@@ -122,7 +122,8 @@ class Component(ApiModel):
         ListSet(),
         Field(
             max_length=16,
-            description="PostgreSQL roles of the application, whose idle sessions may be ended; default: the owner of the database",
+            description="PostgreSQL roles of the application, whose idle sessions may be ended; "
+            "default: the owner of the database",
         ),
     ] = []
     depends_on: Annotated[
@@ -168,7 +169,10 @@ class Healing(ApiModel):
 
     mode: Annotated[
         HealMode,
-        Field(description="Auto acts, Approve asks first, Observe only diagnoses, Off does nothing"),
+        Field(
+            description="Auto acts, Approve asks first, Observe only diagnoses, 'Off' does nothing; "
+            "write 'Off' in quotes, YAML reads a bare Off as false"
+        ),
     ] = HealMode.AUTO
     budget: Annotated[Budget, Field(description="Most actions per time")] = Budget()
 
