@@ -111,7 +111,7 @@ class PsycopgDatabase:
             return DatabaseFacts("timeout", f"no answer within {timeout:g} s")
         except psycopg.Error as problem:
             outcome = classify(problem)
-            return DatabaseFacts(outcome, redact(str(problem))[:300].strip(), problem.sqlstate or "")
+            return DatabaseFacts(outcome, _first_line(problem), problem.sqlstate or "")
 
     async def terminate(
         self, target: DatabaseTarget, sessions: Sequence[tuple[int, str]], only_idle: bool, timeout: float
@@ -241,6 +241,11 @@ def _roots(pid: int, blocked: Mapping[int, set[int]]) -> set[int]:
         else:
             roots.add(current)
     return roots
+
+
+def _first_line(problem: psycopg.Error) -> str:
+    """What the server or libpq said, without libpq's guesses in the lines after."""
+    return redact(str(problem)).strip().partition("\n")[0][:300]
 
 
 def classify(problem: psycopg.Error) -> str:

@@ -142,6 +142,23 @@ class ApiModel(BaseModel):
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
+def _without_empty(value: Any) -> Any:
+    """Without empty lists and objects: what says nothing is not written."""
+    if not isinstance(value, dict):
+        return [_without_empty(v) for v in value] if isinstance(value, list) else value
+    pruned = {k: _without_empty(v) for k, v in value.items()}
+    return {k: v for k, v in pruned.items() if v not in ([], {})}
+
+
+class StatusModel(ApiModel):
+    """Base of a status: empty parts are left out, so that people read only what is there."""
+
+    def to_wire(self) -> dict[str, Any]:
+        """JSON form for the API server."""
+        wire: dict[str, Any] = _without_empty(super().to_wire())
+        return wire
+
+
 def _utc(value: datetime) -> datetime:
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 

@@ -21,6 +21,7 @@ from .common import (
     Preserve,
     Resource,
     Severity,
+    StatusModel,
     Time,
     TypeName,
 )
@@ -272,7 +273,7 @@ class Report(ApiModel):
     updated_at: Annotated[Time, Field(description="When it was written")]
 
 
-class IncidentStatus(ApiModel):
+class IncidentStatus(StatusModel):
     """What the operator found, did, and did not do."""
 
     observed_generation: Annotated[int | None, Field(description="Generation this status describes")] = None

@@ -26,6 +26,7 @@ from .common import (
     Resource,
     SecretRef,
     Severity,
+    StatusModel,
     Time,
 )
 
@@ -342,7 +343,7 @@ class ComponentUptime(ApiModel):
     ] = []
 
 
-class StackStatus(ApiModel):
+class StackStatus(StatusModel):
     """What the operator sees."""
 
     observed_generation: Annotated[int | None, Field(description="Generation this status describes")] = None

@@ -87,6 +87,9 @@ class Gatherer:
         if mode is HealMode.OFF and step is None:
             return world
         assert chosen.spec is not None
+        if incident.status is None and not self._prober.has_fresh(stack, chosen.source, world.component, values):
+            # A person who has just applied the object sees at once that somebody looks at it.
+            return world
         seen = await self._prober.diagnose(stack, chosen.spec, chosen.source, world.component, values)
         world = replace(world, streak=seen.streak, planner=_planner(stack, world.component, seen))
         if mode is HealMode.OBSERVE and step is None:

@@ -56,7 +56,7 @@ class StackProber:
         self, stack: Stack, runbook: RunbookSpec, source: str, component: str, parameters: Mapping[str, Any]
     ) -> Observation:
         """The newest round for this runbook on this Stack, with its streak."""
-        key = _key(stack, "diagnose", source, component, json.dumps(parameters, sort_keys=True))
+        key = _diagnose_key(stack, source, component, parameters)
 
         async def probe(before: Observation | None) -> Observation:
             round_ = self._round(stack)
@@ -69,6 +69,15 @@ class StackProber:
 
         found: Observation = await self._shared(key, stack, probe)
         return found
+
+    def has_fresh(self, stack: Stack, source: str, component: str, parameters: Mapping[str, Any]) -> bool:
+        """Whether `diagnose` would answer at once."""
+        known = self._histories.get(_diagnose_key(stack, source, component, parameters))
+        return known is not None and known.value is not None and self._is_fresh(known, stack)
+
+    def _is_fresh(self, known: _History, stack: Stack) -> bool:
+        age = (self._ports.clock.now() - known.at).total_seconds()
+        return known.running is None and age < seconds(stack.spec.detection.interval) * FRESH_SHARE
 
     async def health(self, stack: Stack) -> Mapping[str, Neighbour]:
         """Health of every component, with the number of rounds in a row that agree."""
@@ -87,8 +96,7 @@ class StackProber:
     ) -> Any:
         now = self._ports.clock.now()
         known = self._histories.get(key)
-        interval = seconds(stack.spec.detection.interval)
-        if known is not None and known.running is None and (now - known.at).total_seconds() < interval * FRESH_SHARE:
+        if known is not None and known.value is not None and self._is_fresh(known, stack):
             known.used = now
             return known.value
         if known is None:
@@ -192,6 +200,10 @@ def resolve(stack: Stack, runbook: RunbookSpec, component: str, spec: ProbeSpec)
 
 def _key(stack: Stack, *parts: str) -> tuple[str, ...]:
     return (stack.metadata.uid, str(stack.metadata.generation), *parts)
+
+
+def _diagnose_key(stack: Stack, source: str, component: str, parameters: Mapping[str, Any]) -> tuple[str, ...]:
+    return _key(stack, "diagnose", source, component, json.dumps(parameters, sort_keys=True))
 
 
 def _continued(before: Streak | None, verdict: Verdict, now: datetime) -> Streak:

@@ -63,7 +63,7 @@ def _first(causes: Sequence[CauseSpec], facts: Mapping[str, Any], findings: Find
 def evidence(findings: Findings) -> tuple[str, ...]:
     """One line a finding, its `summary`: text from outside, capped, never evaluated."""
     return tuple(
-        f"{name}: {finding['summary']}"[:EVIDENCE_CHARS]
+        " ".join(f"{name}: {finding['summary']}".split())[:EVIDENCE_CHARS]
         for name, finding in sorted(findings.items())
         if finding.get("summary")
     )

@@ -23,6 +23,7 @@ APPROVAL_TIME = {
     Severity.P3: timedelta(hours=4),
 }
 IDLE = timedelta(seconds=15)
+AT_ONCE = timedelta(milliseconds=20)
 STATUS_LIMIT = 64 * 1024
 # A cause that changes from round to round must not keep the incident from being worked on for ever.
 UNSTABLE_ROUNDS = 4
@@ -109,6 +110,7 @@ def watch_recovery(d: Draft, w: World) -> bool:
 def no_data(d: Draft, w: World) -> bool:
     """Rule 16: no data is Inconclusive; after a quorum of empty rounds a person must know."""
     if w.streak is None:
+        d.look(AT_ONCE)
         return True
     if w.streak.verdict.symptom is not None:
         return False
