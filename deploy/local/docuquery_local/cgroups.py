@@ -26,7 +26,7 @@ def hierarchies() -> list[Path]:
     found: dict[Path, None] = {}
     for line in Path("/proc/self/mounts").read_text().splitlines():
         _, mount, kind, *_ = line.split()
-        if kind == "cgroup":
+        if kind in ("cgroup", "cgroup2"):  # on a mixed machine runc uses both
             found[Path(mount).resolve()] = None
     return list(found)
 
@@ -71,6 +71,11 @@ def remove(name: str) -> None:
     for root in hierarchies():
         for path in _deepest_first(root / name):
             _rmdir(path)
+
+
+def has_pods(name: str) -> bool:
+    """Whether a container of any pod still runs."""
+    return bool(_members(f"{name}/kubepods"))
 
 
 def exists(name: str) -> bool:

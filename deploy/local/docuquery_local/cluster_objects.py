@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import string
+import struct
 from pathlib import Path
 
 from docuquery_local import gobuild
@@ -32,11 +34,29 @@ def node_ready(api: Api, node: str) -> bool:
     return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
-def dns_ready(api: Api) -> bool:
-    """Whether CoreDNS serves, and pods can be made in the default namespace."""
-    deployment = _get(api, "/apis/apps/v1/namespaces/kube-system/deployments/coredns")
+def dns_ready(api: Api, settings: Settings) -> bool:
+    """Whether a name resolves through the service address, and pods can be made in the default namespace."""
     account = _get(api, "/api/v1/namespaces/default/serviceaccounts/default")
-    return bool(account) and deployment.get("status", {}).get("readyReplicas", 0) > 0
+    return bool(account) and resolves(settings.dns_ip, "kubernetes.default.svc.cluster.local")
+
+
+def resolves(server: str, name: str) -> bool:
+    """Ask a DNS server for an address: a status in the API may be older than a restart, an answer is not."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(0.5)
+        try:
+            client.sendto(_question(name), (server, 53))
+            answer = client.recv(512)
+        except OSError:
+            return False
+    code, answers = answer[3] & 0x0F, int.from_bytes(answer[6:8], "big")
+    return code == 0 and answers > 0
+
+
+def _question(name: str) -> bytes:
+    labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
+    header = struct.pack(">6H", 1, 0x0100, 1, 0, 0, 0)  # one recursive question
+    return header + labels + struct.pack(">BHH", 0, 1, 1)  # type A, class IN
 
 
 def _get(api: Api, path: str) -> Object:

@@ -142,7 +142,7 @@ def _finish(settings: Settings, archives: list[Path], started: float) -> None:
     _write_kubeconfig(settings)
     cluster_objects.apply(settings)
     _wait(settings, lambda: cluster_objects.node_ready(api, settings.node), "kubelet", started)
-    _wait(settings, lambda: cluster_objects.dns_ready(api), "kubelet", started)
+    _wait(settings, lambda: cluster_objects.dns_ready(api, settings), "kubelet", started)
     seconds = time.monotonic() - started
     say(f"the cluster {settings.node} is ready after {seconds:.1f} s; kubeconfig: {settings.kubeconfig}")
 
