@@ -8,7 +8,7 @@ import signal
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from ..ports import INCIDENT, ApiError, Cluster, Key, Kind
+from ..ports import ApiError, Cluster, Key, Kind
 from ..settings import Settings
 from . import kopf_app
 from .health import Health
@@ -19,7 +19,7 @@ from .workqueue import WorkQueue
 
 log = logging.getLogger(__name__)
 Reconcile = Callable[[Key], Awaitable[float | None]]
-MISSING_CRDS = "the CRDs are missing; apply crds/ or install the chart with crds.enabled=true"
+MISSING_CRDS = "the CRDs of {} are missing; apply crds/ or install the chart with crds.enabled=true"
 
 
 @dataclass
@@ -43,16 +43,16 @@ class Process:
             loop.add_signal_handler(number, stopping.set)
         runner, port = await self.health.serve(self.settings.http_host, self.settings.http_port)
         log.info("serving health", extra={"port": port})
-        crds = [""]
-        synced = asyncio.Event()
+        crds, served, synced = ["not looked for yet"], asyncio.Event(), asyncio.Event()
         self.health.readiness = {
             "crds": lambda: crds[0],
             "lease": lambda: "" if self.lease.reached is not None else "the Lease was not reached yet",
             "sync": lambda: "the watch is not running yet" if self.lease.leading() and not synced.is_set() else "",
         }
-        background = [asyncio.create_task(self.health.beat()), asyncio.create_task(self._check_crds(crds))]
+        background = [asyncio.create_task(self.health.beat()), asyncio.create_task(self._check_crds(crds, served))]
         try:
-            if not await _first(self.lease.acquire(), stopping):
+            # kopf looks only once, at its start, for the kinds that it is to watch.
+            if not await _first(served.wait(), stopping) or not await _first(self.lease.acquire(), stopping):
                 return 0
             return await self._lead(stopping, synced)
         finally:
@@ -61,18 +61,24 @@ class Process:
             await self.lease.release()
             await runner.cleanup()
 
-    async def _check_crds(self, state: list[str]) -> None:
-        """Readiness: our kinds must be served; the first look is at once, then each 10 s."""
+    async def _check_crds(self, state: list[str], served: asyncio.Event) -> None:
+        """Readiness: all our kinds must be served; the first look is at once, then each 10 s."""
         while True:
             try:
-                namespace = self.settings.watch_namespaces[0] if self.settings.watch_namespaces else ""
-                found = await self.cluster.served(INCIDENT, namespace)
-                state[0] = "" if found else MISSING_CRDS
-                if not found:
-                    log.error(MISSING_CRDS)
+                state[0] = await self._missing_crds()
+                if state[0]:
+                    log.error(state[0])
+                else:
+                    served.set()
             except ApiError as problem:
                 state[0] = str(problem)[:200]
+                log.warning("the CRDs could not be looked for", extra={"problem": state[0]})
             await asyncio.sleep(10.0 if not state[0] else 2.0)
+
+    async def _missing_crds(self) -> str:
+        namespace = self.settings.watch_namespaces[0] if self.settings.watch_namespaces else ""
+        missing = [kind.plural for kind in self.controllers if not await self.cluster.served(kind, namespace)]
+        return MISSING_CRDS.format(", ".join(missing)) if missing else ""
 
     async def _lead(self, stopping: asyncio.Event, synced: asyncio.Event) -> int:
         self.lease.guard()
@@ -80,7 +86,7 @@ class Process:
         stop, ready = asyncio.Event(), asyncio.Event()
         config = kopf_app.settings(self.settings.lease_name, self.settings.drain_seconds)
         handlers = kopf_app.registry(
-            list(self.controllers), self.resync.seen, self.health.canary_seen, self.settings.kubeconfig
+            list(self.controllers), self._seen, self.health.canary_seen, self.settings.kubeconfig
         )
         own = [asyncio.create_task(self.queue.run(self._reconcile)) for _ in range(self.settings.workers)]
         own.append(asyncio.create_task(self._watch_queue()))
@@ -117,6 +123,12 @@ class Process:
         """Watched namespaces, and our own for the canary; none means all."""
         watched = self.settings.watch_namespaces
         return sorted({*watched, self.settings.namespace}) if watched else []
+
+    def _seen(self, key: Key, deleted: bool) -> None:
+        """Our own namespace is watched for the canary's sake; its objects are served only when it is named."""
+        watched = self.settings.watch_namespaces
+        if not watched or key.namespace in watched:
+            self.resync.seen(key, deleted)
 
     async def _keep_lease(self) -> None:
         keeper = asyncio.create_task(self.lease.keep())
