@@ -150,7 +150,7 @@ class Process:
         return None
 
 
-async def _first(work: Awaitable[None], stopping: asyncio.Event) -> bool:
+async def _first(work: Awaitable[object], stopping: asyncio.Event) -> bool:
     """True when the work ended before the stop."""
     task, stop = asyncio.ensure_future(work), asyncio.create_task(stopping.wait())
     done, pending = await asyncio.wait([task, stop], return_when=asyncio.FIRST_COMPLETED)
