@@ -23,7 +23,7 @@ from .controllers.prober import StackProber
 from .controllers.runbook import RunbookController
 from .controllers.stack import StackController
 from .controllers.unserved import UnservedController
-from .ports import BACKUP_JOB, INCIDENT, MAINTENANCE_WINDOW, RESTORE_JOB, RUNBOOK, STACK, Kind, Ports
+from .ports import BACKUP_JOB, INCIDENT, MAINTENANCE_WINDOW, RESTORE_JOB, RUNBOOK, STACK, Key, Kind, Ports
 from .runtime import log
 from .runtime.health import Health
 from .runtime.lease import LeaderLease
@@ -65,9 +65,15 @@ async def run(settings: Settings) -> int:
             metrics=metrics,
         )
         prober = StackProber(ports)
+        stacks = StackController(ports, prober, queue.add)
+
+        def recount(key: Key) -> None:
+            stacks.recount(key)
+            queue.add(key)
+
         controllers: dict[Kind, Reconcile] = {
-            INCIDENT: IncidentController(ports, prober).reconcile,
-            STACK: StackController(ports, prober, queue.add).reconcile,
+            INCIDENT: IncidentController(ports, prober, recount).reconcile,
+            STACK: stacks.reconcile,
             RUNBOOK: RunbookController(ports).reconcile,
             **{k: UnservedController(ports, k).reconcile for k in (MAINTENANCE_WINDOW, BACKUP_JOB, RESTORE_JOB)},
         }

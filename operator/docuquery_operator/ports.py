@@ -119,7 +119,7 @@ class Cluster(Protocol):
         """Create; Conflict when the name is taken."""
 
     async def patch(self, kind: Kind, namespace: str, name: str, body: JSON, subresource: str = "") -> JSON | None:
-        """Merge patch; None when the object is gone; with metadata.resourceVersion or uid in it, Conflict when it differs."""
+        """Merge patch; None when it is gone; Conflict when metadata.resourceVersion or uid are given and differ."""
 
     async def evict(self, namespace: str, pod: str, uid: str, dry_run: bool = False) -> str:
         """Ask for the pod's eviction; '' when granted or gone, else why a disruption budget holds it."""
@@ -167,7 +167,11 @@ class DatabaseTarget:
 
 @dataclass(frozen=True)
 class DatabaseFacts:
-    """What one look at a database gives. outcome: ok, refused, timeout, dns, auth, tls, starting, too_many_connections, missing_database, disk_full, error."""
+    """What one look at a database gives.
+
+    outcome: ok, refused, timeout, unreachable, dns, auth, tls, starting, too_many_connections, missing_database,
+    disk_full, no_address, no_credentials, error.
+    """
 
     outcome: str
     message: str = ""
@@ -193,10 +197,14 @@ class Database(Protocol):
     async def look(self, target: DatabaseTarget, timeout: float) -> DatabaseFacts:
         """Connect anew and read the facts within `timeout` seconds."""
 
-    async def terminate(self, target: DatabaseTarget, sessions: Sequence[tuple[int, str]], only_idle: bool, timeout: float) -> int:
+    async def terminate(
+        self, target: DatabaseTarget, sessions: Sequence[tuple[int, str]], only_idle: bool, timeout: float
+    ) -> int:
         """End sessions given by (pid, start); a pid that is another session by now is left alone. Number ended."""
 
-    async def alive(self, target: DatabaseTarget, sessions: Sequence[tuple[int, str]], only_idle: bool, timeout: float) -> int | None:
+    async def alive(
+        self, target: DatabaseTarget, sessions: Sequence[tuple[int, str]], only_idle: bool, timeout: float
+    ) -> int | None:
         """How many of these sessions still live (and are still idle in transaction); None without an answer."""
 
 

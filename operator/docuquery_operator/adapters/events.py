@@ -58,9 +58,7 @@ class EventRecorder:
         series = {"series": {"count": count + 1, "lastObservedTime": _micro(now)}}
         return await self._cluster.patch(EVENT, namespace, name, series) is not None
 
-    async def _create(
-        self, key: str, kind: Kind, obj: JSON, type_: str, reason: str, message: str, now: datetime
-    ) -> None:
+    async def _create(self, key: str, kind: Kind, obj: JSON, type_: str, reason: str, message: str, now: datetime) -> None:
         meta = obj["metadata"]
         name = f"{meta['name'][:200]}.{key[:8]}{int(now.timestamp() * 1000):x}"
         api_version = f"{kind.group}/{kind.version}" if kind.group else kind.version

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -108,7 +107,12 @@ class KubernetesCluster:
         return "" if status == NOT_FOUND else text
 
     async def _call(
-        self, method: str, path: str, body: JSON | None = None, query: Mapping[str, str] | None = None, content: str | None = None
+        self,
+        method: str,
+        path: str,
+        body: JSON | None = None,
+        query: Mapping[str, str] | None = None,
+        content: str | None = None,
     ) -> tuple[int, JSON]:
         status, text = await self._raw(method, path, body, query, content)
         return status, json.loads(text) if text and status != NOT_FOUND else {}
@@ -126,7 +130,7 @@ class KubernetesCluster:
             ) as response:
                 text = await response.text(errors="replace")
                 return response.status, _checked(response, text, method)
-        except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as problem:
+        except (TimeoutError, aiohttp.ClientError, OSError) as problem:
             raise Unavailable(f"{method} {path}: {type(problem).__name__} {problem}") from problem
 
 

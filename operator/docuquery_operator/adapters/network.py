@@ -72,7 +72,7 @@ class SystemNetwork:
                 body = await response.content.read(BODY_LIMIT)
                 took = (time.monotonic() - began) * 1000
                 return HttpAnswer(response.status, body.decode(errors="replace"), latency_ms=took)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             return HttpAnswer(0, problem=f"no answer within {timeout:g} s")
         except (aiohttp.ClientError, OSError, ValueError) as problem:
             return HttpAnswer(0, problem=redact(f"{type(problem).__name__}: {problem}")[:200])

@@ -31,7 +31,7 @@ BY_WORDS = (
     ("password authentication failed", "auth"),
     ("no pg_hba.conf entry", "auth"),
     ("authentication failed", "auth"),
-    ("role \"", "auth"),
+    ('role "', "auth"),
     ("too many clients", "too_many_connections"),
     ("remaining connection slots", "too_many_connections"),
     ("too many connections", "too_many_connections"),
@@ -179,16 +179,16 @@ async def _write(connection: Connection) -> str:
     try:
         async with connection.transaction(force_rollback=True):
             await connection.execute(sql.SQL("create temporary table {} (x text)").format(sql.Identifier("docuquery_probe")))
-            await connection.execute(sql.SQL("insert into pg_temp.{} values ('x')").format(sql.Identifier("docuquery_probe")))
+            await connection.execute(
+                sql.SQL("insert into pg_temp.{} values ('x')").format(sql.Identifier("docuquery_probe"))
+            )
         return "ok"
     except psycopg.Error as problem:
         outcome = BY_STATE.get(problem.sqlstate or "", "")
         return outcome if outcome in ("disk_full", "read_only") else ""
 
 
-async def _facts(
-    connection: Connection, target: DatabaseTarget, row: DictRow, write: str, latency: float
-) -> DatabaseFacts:
+async def _facts(connection: Connection, target: DatabaseTarget, row: DictRow, write: str, latency: float) -> DatabaseFacts:
     roles = list(target.roles) or [row["owner"]]
     idle = await _all(connection, IDLE, {"roles": roles})
     waiting = await _all(connection, WAITING)

@@ -24,7 +24,12 @@ CLASSES: tuple[tuple[type[Exception], str], ...] = (
 async def ping(host: str, port: int, password: str, timeout: float) -> str:
     """'ok' or the class of what went wrong."""
     client = Redis(
-        host=host, port=port, password=password or None, socket_timeout=timeout, socket_connect_timeout=timeout, retry=Retry(NoBackoff(), 0)
+        host=host,
+        port=port,
+        password=password or None,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout,
+        retry=Retry(NoBackoff(), 0),
     )
     try:
         async with asyncio.timeout(timeout):

@@ -219,7 +219,9 @@ class Deadlines(ApiModel):
     respond_by: Annotated[Time, Field(description="Somebody acknowledges by then")]
     team_update_by: Annotated[Time, Field(description="The team is told by then")]
     stakeholders_by: Annotated[Time, Field(description="The stakeholders are told by then")]
-    response: Annotated[Literal["Pending", "Met", "Breached"], Field(description="State of respondBy")] = "Pending"
+    response: Annotated[
+        Literal["Pending", "Met", "Breached", "NotNeeded"], Field(description="State of respondBy")
+    ] = "Pending"
     warned_percent: Annotated[int, Field(description="Highest share of the response time that was warned of")] = 0
 
 

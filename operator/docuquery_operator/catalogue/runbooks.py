@@ -50,7 +50,9 @@ def problem_of(spec: RunbookSpec) -> Problem | None:
         for step in cause.remediate:
             if step.action not in ACTIONS:
                 known = ", ".join(sorted(ACTIONS))
-                return Problem("UnknownAction", f"causes[{cause.name}]: action '{step.action}' is unknown; there are: {known}")
+                return Problem(
+                    "UnknownAction", f"causes[{cause.name}]: action '{step.action}' is unknown; there are: {known}"
+                )
             try:
                 ACTIONS[step.action].parameters.model_validate(step.parameters or {})
             except ValidationError as error:

@@ -9,7 +9,7 @@ from typing import Any
 from ..api.common import ObjectMeta, SecretRef
 from ..api.stack import Component, ComponentType, Endpoint, Stack, StackSpec, WorkloadRef
 from ..domain.pods import PodFacts, pod_facts
-from ..ports import ENDPOINT_SLICE, POD, SECRET, SERVICE, WORKLOADS, DatabaseTarget, JSON
+from ..ports import ENDPOINT_SLICE, JSON, POD, SECRET, SERVICE, WORKLOADS, DatabaseTarget
 from .base import Round
 
 DEFAULT_PATHS = {"health": "/health", "info": "/info", "metrics": "/metrics"}

@@ -97,7 +97,7 @@ class Gatherer:
         return await self._for_acting(status, stack, step, world)
 
     async def _for_acting(self, status: IncidentStatus, stack: Stack, step: Step | None, world: World) -> World:
-        assert world.streak is not None and world.stack is not None
+        assert world.streak is not None
         about_to = world.streak.symptom_rounds >= stack.spec.detection.failures and world.streak.verdict.symptom is True
         journal = any(s.attempt_id for s in status.steps)
         if not (about_to or journal or step):
@@ -142,13 +142,17 @@ class Gatherer:
             own = [o for o in objects if (o.get("spec") or {}).get("incidentType") == incident_type]
             if len(own) > 1:
                 names = ", ".join(sorted(o["metadata"]["name"] for o in own))
-                return Chosen(None, "", Problem("RunbookInvalid", f"several runbooks serve {incident_type}: {names}; keep one"))
+                return Chosen(
+                    None, "", Problem("RunbookInvalid", f"several runbooks serve {incident_type}: {names}; keep one")
+                )
             if own:
                 return _own(Runbook, own[0])
             spec = shipped().get(incident_type)
             if spec is None:
                 known = ", ".join(sorted(shipped()))
-                text = f"no runbook serves '{incident_type}'; shipped are: {known}; or apply a Runbook with this incidentType"
+                text = (
+                    f"no runbook serves '{incident_type}'; shipped are: {known}; or apply a Runbook with this incidentType"
+                )
                 return Chosen(None, "", Problem("RunbookNotFound", text))
             return Chosen(spec, f"shipped/{incident_type}")
 

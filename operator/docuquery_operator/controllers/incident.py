@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from pydantic import ValidationError
 
 from ..api.common import Severity
-from ..api.incident import Incident, IncidentStatus, Report, Step
+from ..api.incident import Incident, IncidentStatus, Phase, Report, Step
 from ..api.stack import Stack
 from ..catalogue.actions import ACTIONS
 from ..domain.healing import Plan, decide
 from ..domain.ledger import LEASE_FOR, Attempt
 from ..domain.patching import merge_patch
 from ..domain.world import EffectState, Problem, World
-from ..ports import INCIDENT, JSON, Key, Ports, Transient
+from ..ports import INCIDENT, JSON, STACK, Key, Ports, Transient
 from .evidence import Reporter, collected
 from .gather import Gatherer
 from .prober import StackProber
@@ -26,8 +27,9 @@ SHORTEST_LOOK = 0.05
 class IncidentController:
     """Reconciles one Incident at a time; every pass starts from what the API server holds."""
 
-    def __init__(self, ports: Ports, prober: StackProber) -> None:
+    def __init__(self, ports: Ports, prober: StackProber, ended: Callable[[Key], None] | None = None) -> None:
         self._ports = ports
+        self._changed = ended or (lambda _key: None)
         self._gather = Gatherer(ports, prober)
         self._reporter = Reporter(ports)
 
@@ -44,7 +46,10 @@ class IncidentController:
         world = await self._gather.world(incident)
         now = self._ports.clock.now()
         plan = decide(incident, world, now)
+        before = incident.status.phase if incident.status else None
         incident = await self._write(incident, plan.status)
+        if before is None or (before is not plan.status.phase and Phase.RESOLVED in (before, plan.status.phase)):
+            self._changed(Key(STACK.plural, key.namespace, incident.spec.stack_ref.name))
         await self._act(incident, obj, world, plan)
         return None if plan.look_again is None else max(SHORTEST_LOOK, (plan.look_again - now).total_seconds())
 
@@ -87,7 +92,7 @@ class IncidentController:
         stack = await self._gather.stack(incident.metadata.namespace, incident.spec.stack_ref.name, fresh=True)
         if isinstance(stack, Problem) or step.component not in stack.spec.components:
             raise Transient("the Stack or its component is gone; nothing is touched", 5.0)
-        if not await self._owns(incident, stack, world, step):
+        if not _may_begin(stack, world, step):
             return
         await self._enter(incident, stack, world, step)
         if world.effect is None or world.effect.state is EffectState.ABSENT:
@@ -99,11 +104,6 @@ class IncidentController:
         action = ACTIONS[step.kind]
         log.info("advancing", extra={"incident": incident.metadata.name, "step": step.name, "attempt": step.attempt_id})
         await action.advance(step, incident.metadata.namespace, self._ports)
-
-    async def _owns(self, incident: Incident, stack: Stack, world: World, step: Step) -> bool:
-        """A pause holds back an effect that has not begun; one that has begun goes on to its next safe point (rule 29)."""
-        begun = any(step.attempt_id and ledger.find(step.attempt_id) for ledger in world.ledgers.values())
-        return begun or not stack.spec.paused
 
     async def _enter(self, incident: Incident, stack: Stack, world: World, step: Step) -> None:
         """Enter the attempt in the target's ledger, or keep the target while the step runs."""
@@ -128,3 +128,9 @@ class IncidentController:
         name = await self._reporter.report(incident)
         report = Report(config_map=name, updated_at=self._ports.clock.now())
         await self._write(incident, status.model_copy(update={"report": report}))
+
+
+def _may_begin(stack: Stack, world: World, step: Step) -> bool:
+    """A pause holds back an effect that has not begun; one that has begun goes on to its next safe point (rule 29)."""
+    begun = any(step.attempt_id and ledger.find(step.attempt_id) for ledger in world.ledgers.values())
+    return begun or not stack.spec.paused

@@ -62,7 +62,9 @@ class LedgerStore:
         spec: JSON = {
             "holderIdentity": ledger.holder or None,
             "leaseDurationSeconds": int(LEASE_FOR.total_seconds()),
-            "renewTime": ledger.renewed.isoformat(timespec="microseconds").replace("+00:00", "Z") if ledger.renewed else None,
+            "renewTime": ledger.renewed.isoformat(timespec="microseconds").replace("+00:00", "Z")
+            if ledger.renewed
+            else None,
         }
         name = lease_name(stack, component)
         meta: JSON = {"annotations": {ANNOTATION: encode(ledger)}}

@@ -60,9 +60,7 @@ class StackProber:
 
         async def probe(before: Observation | None) -> Observation:
             round_ = self._round(stack)
-            findings, uids = await asyncio.gather(
-                self._findings(round_, runbook, component), _uids(round_)
-            )
+            findings, uids = await asyncio.gather(self._findings(round_, runbook, component), _uids(round_))
             verdict = judge(runbook, findings, parameters)
             streak = _continued(before.streak if before else None, verdict, round_.now)
             return Observation(findings, streak, uids)
@@ -91,9 +89,7 @@ class StackProber:
         found: Mapping[str, Neighbour] = await self._shared(_key(stack, "health"), stack, probe)
         return found
 
-    async def _shared(
-        self, key: tuple[str, ...], stack: Stack, probe: Callable[[Any], Coroutine[Any, Any, Any]]
-    ) -> Any:
+    async def _shared(self, key: tuple[str, ...], stack: Stack, probe: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
         now = self._ports.clock.now()
         known = self._histories.get(key)
         if known is not None and known.value is not None and self._is_fresh(known, stack):
@@ -123,7 +119,7 @@ class StackProber:
         return Round(stack, self._ports, seconds(stack.spec.detection.timeout), self._ports.clock.now())
 
     async def _findings(self, round_: Round, runbook: RunbookSpec, component: str) -> Findings:
-        specs = [(s, resolve(round_.stack, runbook, component, s)) for s in runbook.diagnose]
+        specs = [(s, resolve(round_.stack, component, s)) for s in runbook.diagnose]
         known = [(s, c) for s, c in specs if c is not None]
         found = await asyncio.gather(*(self._look(round_, s.probe, *c) for s, c in known))
         return {s.name: f for (s, _), f in zip(known, found, strict=True)}
@@ -149,7 +145,7 @@ class StackProber:
                 answer = await _answer(context)
         except (TimeoutError, ApiError) as problem:
             return Neighbour(None, 1, f"could not be probed: {problem}"[:200])
-        return judge_component(component.type, workload, answer)
+        return judge_component(workload, answer)
 
 
 async def _answer(context: ProbeContext) -> str:
@@ -188,7 +184,7 @@ async def _uids(round_: Round) -> dict[str, str]:
     return found
 
 
-def resolve(stack: Stack, runbook: RunbookSpec, component: str, spec: ProbeSpec) -> tuple[str, Component] | None:
+def resolve(stack: Stack, component: str, spec: ProbeSpec) -> tuple[str, Component] | None:
     """The component that a probe looks at: the incident's own where the alias means its type."""
     own = stack.spec.components.get(component)
     if own is not None and spec.component in (None, component):

@@ -9,7 +9,7 @@ from ..catalogue.runbooks import problem_of
 from ..domain.conditions import set_condition
 from ..domain.patching import merge_patch
 from ..domain.world import Problem
-from ..ports import RUNBOOK, JSON, Key, Ports
+from ..ports import JSON, RUNBOOK, Key, Ports
 
 
 class RunbookController:
@@ -26,7 +26,9 @@ class RunbookController:
         meta = obj["metadata"]
         problem = _problem(obj)
         before = RunbookStatus.model_validate(obj.get("status") or {})
-        reason, message = (problem.reason, problem.message) if problem else ("Valid", "probes, actions and expressions are known")
+        reason, message = (
+            (problem.reason, problem.message) if problem else ("Valid", "probes, actions and expressions are known")
+        )
         conditions = set_condition(
             before.conditions, "Ready", problem is None, reason, message, self._ports.clock.now(), meta.get("generation")
         )

@@ -11,7 +11,7 @@ from ..api.common import seconds
 from ..api.stack import ComponentState, Stack, StackStatus
 from ..domain.components import component_statuses, stack_conditions
 from ..domain.patching import merge_patch
-from ..ports import INCIDENT, STACK, JSON, Key, Ports
+from ..ports import INCIDENT, JSON, STACK, Key, Ports
 from .prober import StackProber
 
 log = logging.getLogger(__name__)
@@ -54,6 +54,11 @@ class StackController:
         )
         await self._write(stack, obj, before, status)
         return seconds(stack.spec.detection.interval)
+
+    def recount(self, key: Key) -> None:
+        """An incident of this Stack was opened or has ended."""
+        generation, _, count = self._seen.get(key, (-1, 0.0, 0))
+        self._seen[key] = (generation, 0.0, count)
 
     async def _open_incidents(self, key: Key, stack: Stack) -> int:
         """Counted at most each 30 s; a changed spec counts anew and makes the incidents look again at once."""

@@ -7,12 +7,12 @@ from datetime import datetime
 from typing import Any
 
 from ..api.common import Condition
-from ..api.stack import Component, ComponentState, ComponentStatus, ComponentType, Stack
+from ..api.stack import Component, ComponentState, ComponentStatus, Stack
 from .conditions import set_condition
 from .world import Neighbour
 
 
-def judge_component(type_: ComponentType, workload: Mapping[str, Any], answer: str) -> Neighbour:
+def judge_component(workload: Mapping[str, Any], answer: str) -> Neighbour:
     """Healthy means: the service answers, or, where nothing can be asked, all its pods are ready."""
     pods = str(workload.get("summary", ""))
     if not workload.get("exists", False):
@@ -39,7 +39,9 @@ def _status(
     quorum = stack.spec.detection
     if seen is None:
         return before or ComponentStatus(name=name, state=ComponentState.UNKNOWN, since=now, summary="not probed yet")
-    wanted = {True: ComponentState.OPERATIONAL, False: ComponentState.MAJOR_OUTAGE, None: ComponentState.UNKNOWN}[seen.healthy]
+    wanted = {True: ComponentState.OPERATIONAL, False: ComponentState.MAJOR_OUTAGE, None: ComponentState.UNKNOWN}[
+        seen.healthy
+    ]
     needed = quorum.recoveries if seen.healthy else quorum.failures
     if before is None and seen.rounds < needed:
         return ComponentStatus(name=name, state=ComponentState.UNKNOWN, since=now, summary="being probed")
@@ -76,7 +78,5 @@ def stack_conditions(
         conditions, "Stalled", bool(missing), "WorkloadMissing" if missing else "None", text, now, generation
     )
     paused = stack.spec.paused
-    return set_condition(
-        conditions, "Paused", paused, "PausedByUser" if paused else "NotPaused", stack.spec.pause_reason or "" if paused else "",
-        now, generation,
-    )  # fmt: skip
+    why = (stack.spec.pause_reason or "") if paused else ""
+    return set_condition(conditions, "Paused", paused, "PausedByUser" if paused else "NotPaused", why, now, generation)

@@ -31,11 +31,11 @@ def response(
     current: Deadlines, opened: datetime, acknowledged: datetime | None, now: datetime
 ) -> tuple[Deadlines, list[str]]:
     """Deadlines with the state of the response, and the warnings that are new: '50', '80' or 'Breached', each once."""
-    if current.response == "Met":
+    if current.response in ("Met", "NotNeeded"):
         return current, []
     met = acknowledged is not None and acknowledged <= current.respond_by
     news: list[str] = []
-    state: Literal["Pending", "Met", "Breached"] = "Met" if met else current.response
+    state: Literal["Pending", "Met", "Breached", "NotNeeded"] = "Met" if met else current.response
     warned = current.warned_percent
     if state == "Pending" and now > current.respond_by:
         state, news = "Breached", ["Breached"]

@@ -1,6 +1,6 @@
 """CEL over findings, with three answers: True, False, and None where a fact that the expression needs is missing.
 
-Source of the language: github.com/google/cel-spec. Logic operators absorb errors as CEL demands: `false && <missing>` is false.
+Source of the language: github.com/google/cel-spec. As it demands, logic absorbs errors: `false && <missing>` is false.
 """
 
 from __future__ import annotations

@@ -36,9 +36,7 @@ def _settings(d: Draft, w: World) -> None:
     if severity is None or opened is None or d.status.deadlines is not None:
         return
     talk = w.stack.spec.communication if w.stack else Communication()
-    d.update(
-        deadlines=escalation.deadlines(severity, talk, opened), escalation=escalation.path(severity, talk, opened)
-    )
+    d.update(deadlines=escalation.deadlines(severity, talk, opened), escalation=escalation.path(severity, talk, opened))
 
 
 def effective_mode(d: Draft, w: World) -> HealMode:
@@ -135,7 +133,10 @@ def closed_by_hand(d: Draft, w: World) -> bool:
 
 
 def close(d: Draft, reason: str, message: str) -> None:
-    """End of the incident."""
+    """End of the incident; a response that is still pending is not needed any more."""
+    due = d.status.deadlines
+    if due is not None and due.response == "Pending":
+        d.update(deadlines=due.model_copy(update={"response": "NotNeeded"}))
     d.times(resolved_at=d.now)
     d.condition("Resolved", True, reason, message)
     for condition in ("NeedsHuman", "NeedsApproval", "HealBlocked"):

@@ -1,4 +1,4 @@
-"""The rails: an ordered list of small checks; the first refusal wins. Each says rule, reason, figure and the next allowed time.
+"""The rails: an ordered list of small checks; the first refusal wins. Each says rule, reason, figure and next time.
 
 Rules are numbered as in docs/safety.md.
 """
@@ -211,7 +211,11 @@ def target_budget(c: Candidate) -> Refusal | None:
     """Rule 5, the target's part."""
     limit, per = rate(c.stack.spec.healing.budget.per_target)
     return _over(c, c.ledger.attempts, limit, per, c.planned.component) or _over(
-        c, c.ledger.attempts, PER_TARGET_DAILY if limit <= PER_TARGET_DAILY else limit * 2, timedelta(days=1), c.planned.component
+        c,
+        c.ledger.attempts,
+        PER_TARGET_DAILY if limit <= PER_TARGET_DAILY else limit * 2,
+        timedelta(days=1),
+        c.planned.component,
     )
 
 

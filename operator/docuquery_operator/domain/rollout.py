@@ -24,7 +24,7 @@ def rollout(workload: JSON | None, pods: Sequence[PodFacts], attempt_id: str, ne
     """State of the restart that carries this attempt id.
 
     A StatefulSet with OrderedReady pods waits for ever for a broken pod before it replaces it
-    (kubernetes.io, StatefulSet, "Forced rollback"; kubernetes/kubernetes#67250), so broken pods of the old revision are named.
+    (kubernetes.io, StatefulSet, "Forced rollback"; kubernetes/kubernetes#67250), so those pods are named.
     """
     if workload is None:
         return Rollout(Effect(EffectState.ABSENT, "the workload is gone"))

@@ -85,9 +85,7 @@ class Process:
         self.metrics.leader.set(1)
         stop, ready = asyncio.Event(), asyncio.Event()
         config = kopf_app.settings(self.settings.lease_name, self.settings.drain_seconds)
-        handlers = kopf_app.registry(
-            list(self.controllers), self._seen, self.health.canary_seen, self.settings.kubeconfig
-        )
+        handlers = kopf_app.registry(list(self.controllers), self._seen, self.health.canary_seen, self.settings.kubeconfig)
         own = [asyncio.create_task(self.queue.run(self._reconcile)) for _ in range(self.settings.workers)]
         own.append(asyncio.create_task(self._watch_queue()))
         essential = [

@@ -40,7 +40,11 @@ class WaitForRecovery(Passive):
     def plan(self, context: PlanContext) -> PlannedStep | Refusal:
         """A wait."""
         return PlannedStep(
-            self.name, context.component_name, self.risk, {}, f"wait up to {context.spec.timeout} for it to recover by itself"
+            self.name,
+            context.component_name,
+            self.risk,
+            {},
+            f"wait up to {context.spec.timeout} for it to recover by itself",
         )
 
 

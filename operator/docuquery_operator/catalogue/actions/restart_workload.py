@@ -88,12 +88,12 @@ async def _state(step: Step, namespace: str, ports: Ports) -> tuple[Rollout, str
         return gone, f"{plan['kind']} {plan['name']} is gone or is another object now; it is not touched"
     selector = selector_of(workload)
     pods = [pod_facts(p) for p in await ports.cluster.list(POD, namespace, selector)] if selector else []
-    revision = await _new_revision(plan["kind"], workload, selector, step, namespace, ports)
+    revision = await _new_revision(plan["kind"], selector, step, namespace, ports)
     state = rollout(workload, pods, step.attempt_id or "", revision)
     return state, await _blocked(state.stuck, namespace, ports)
 
 
-async def _new_revision(kind: str, workload: JSON, selector: str, step: Step, namespace: str, ports: Ports) -> str:
+async def _new_revision(kind: str, selector: str, step: Step, namespace: str, ports: Ports) -> str:
     if kind == "StatefulSet":
         # status.updateRevision may be the old one until the controller has seen the change; its data tells.
         revisions = await ports.cluster.list(CONTROLLER_REVISION, namespace, selector)

@@ -1,4 +1,4 @@
-"""Actions on PostgreSQL sessions. A session is named by pid *and* start, so a pid that is another session now is left alone."""
+"""Actions on PostgreSQL sessions, named by pid *and* start: a pid that is another session now is left alone."""
 
 from __future__ import annotations
 
@@ -106,7 +106,8 @@ class TerminateBlocker(SessionAction):
             component=context.component_name,
             risk=self.risk,
             plan=_plan(context, [{"pid": root["pid"], "started": root["started"]}]),
-            summary=f"end session {root['pid']} of {root['application'] or root['role']}, which blocks {root['waiting']} others",
+            summary=f"end session {root['pid']} of {root['application'] or root['role']}, "
+            f"which blocks {root['waiting']} others",
             cooldown=self.cooldown,
             needs_approval=True,
         )
@@ -153,4 +154,3 @@ async def _target(step: Step, namespace: str, ports: Ports) -> DatabaseTarget:
     if target is None or not host:
         raise Transient("the database's address or credentials are missing", 5.0)
     return target
-

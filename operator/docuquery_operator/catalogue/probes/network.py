@@ -31,7 +31,9 @@ class ServiceNetwork:
             "serviceExists": True,
             "endpoints": len(ready),
             "dns": await _dns(round_, component.endpoint.service),
-            "tcp": await round_.ports.network.connect(address, component.endpoint.port, round_.timeout) if address else "unreachable",
+            "tcp": await round_.ports.network.connect(address, component.endpoint.port, round_.timeout)
+            if address
+            else "unreachable",
             "clientsBlockedBy": await _clients_blocked_by(context, component),
             "selectorMatches": await _selector_matches(round_, component, service),
         }

@@ -194,9 +194,7 @@ class PostgresDisk:
             for previous in (False, True):
                 if previous and not pod.restarts:
                     continue
-                text = await context.round.ports.cluster.logs(
-                    context.round.namespace, pod.name, pod.container, previous, 40
-                )
+                text = await context.round.ports.cluster.logs(context.round.namespace, pod.name, pod.container, previous, 40)
                 if DISK_FULL_LOG.search(text):
                     return True
         return False
