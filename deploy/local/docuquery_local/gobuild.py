@@ -54,7 +54,7 @@ BUILDS = {
     "kube": KUBE,
     "coredns": Build("coredns", COREDNS, f"github.com/coredns/coredns@v{COREDNS}", "about 2 minutes"),
     "helm": Build("helm", HELM, f"helm.sh/helm/v3/cmd/helm@v{HELM}", "about 2 minutes"),
-    "pause": Build("pause", "1", "./pause", "a few seconds"),
+    "pause": Build("pause", "1", "./pause", "a few seconds", f"{STRIP} -E main.entry"),
 }
 
 
@@ -97,6 +97,8 @@ def _kubectl(settings: Settings) -> Path:
 def _compile(settings: Settings, wanted: Build, binary: Path) -> None:
     _check_go()
     (settings.cache / "bin").mkdir(parents=True, exist_ok=True)
+    for remains in (settings.cache / "bin").glob(".build-*"):
+        shutil.rmtree(remains)  # of a build that was killed; this one holds the lock
     say(f"building {wanted.title} ({wanted.takes}, once)")
     log = settings.cache / "logs" / f"build-{wanted.name}.log"
     log.unlink(missing_ok=True)
