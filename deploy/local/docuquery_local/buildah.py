@@ -76,9 +76,11 @@ class Buildah:
         run([*self._buildah(), "push", "--quiet", reference, f"docker-archive:{partial}:{reference}"], timeout=600)
         partial.replace(target)
 
-    def prune(self) -> None:
-        """Drop images that no name points to any more; the layers of named ones stay."""
-        run([*self._buildah(), "rmi", "--prune"], check=False)
+    def clear_remains(self) -> None:
+        """Remove what a build left behind that was killed; the caller holds the lock on the images."""
+        for directory in (*self._home.glob("base-*"), *self._home.glob("mounts-*")):
+            shutil.rmtree(directory)
+        run([*self._buildah(), "rm", "--all"], check=False)
 
     def _bootstrap(self, tree: Path) -> None:
         log = self._settings.cache / "logs" / "debootstrap.log"

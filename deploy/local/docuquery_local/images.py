@@ -50,7 +50,9 @@ def build_and_load(settings: Settings, names: Sequence[str], in_kind: bool) -> N
         return
     preflight.require_root()
     apt.ensure(settings, apt.IMAGES)
+    preflight.check_disk(settings.cache)
     builder = Buildah(settings)
+    builder.clear_remains()
     base = builder.ensure_base()
     running = node.is_running(settings)
     for image in wanted:

@@ -38,16 +38,15 @@ def up(settings: Settings) -> None:
     preflight.check_machine(settings)
     apt.ensure(settings, apt.NODE)
     ownership.check(settings)
-    if _is_healthy(settings):
+    healthy = _is_healthy(settings)
+    if healthy and _complete(settings).exists():
         _write_kubeconfig(settings)
         say(f"the cluster {settings.node} is already running; kubeconfig: {settings.kubeconfig}")
         return
     archives = node_images.prepare(settings)
     started = time.monotonic()
-    if ownership.is_ours(settings):
-        _clear_remains(settings)
-    preflight.check_names_free(settings)
-    _start(settings)
+    if not healthy:
+        _restart(settings)
     _finish(settings, archives, started)
 
 
@@ -89,6 +88,18 @@ def _is_healthy(settings: Settings) -> bool:
         return False
     states = _program_states(settings)
     return bool(states) and all(s["running"] for s in states.values()) and admin_api(settings).ready()
+
+
+def _complete(settings: Settings) -> Path:
+    # Written last: an `up` that was interrupted half-way is taken up again, not taken for done.
+    return settings.run / "complete"
+
+
+def _restart(settings: Settings) -> None:
+    if ownership.is_ours(settings):
+        _clear_remains(settings)
+    preflight.check_names_free(settings)
+    _start(settings)
 
 
 def _start(settings: Settings) -> None:
@@ -143,6 +154,7 @@ def _finish(settings: Settings, archives: list[Path], started: float) -> None:
     cluster_objects.apply(settings)
     _wait(settings, lambda: cluster_objects.node_ready(api, settings.node), "kubelet", started)
     _wait(settings, lambda: cluster_objects.dns_ready(api, settings), "kubelet", started)
+    _complete(settings).touch()
     seconds = time.monotonic() - started
     say(f"the cluster {settings.node} is ready after {seconds:.1f} s; kubeconfig: {settings.kubeconfig}")
 

@@ -34,7 +34,7 @@ def check_machine(settings: Settings) -> None:
     if not Path("/dev/loop-control").exists():
         raise LocalClusterError("the kernel has no loop devices, which hold the volumes: run `modprobe loop`")
     for directory in (settings.state, settings.cache):
-        _check_disk(directory)
+        check_disk(directory)
 
 
 def check_names_free(settings: Settings) -> None:
@@ -47,7 +47,8 @@ def check_names_free(settings: Settings) -> None:
     network.check_ranges_free(settings)
 
 
-def _check_disk(directory: Path) -> None:
+def check_disk(directory: Path) -> None:
+    """Images and volumes need room."""
     existing = next(path for path in (directory, *directory.parents) if path.exists())
     free = shutil.disk_usage(existing).free
     if free < NEEDED_DISK:
