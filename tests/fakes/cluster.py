@@ -1,0 +1,224 @@
+"""An in-memory API server, and the Cluster port of one process that talks to it."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from docuquery_operator.api.common import format_time
+from docuquery_operator.ports import JSON, POD, Clock, Conflict, Kind, Refused
+from tests.fakes.faults import Faults
+
+WITH_STATUS = {
+    "incidents", "stacks", "runbooks", "maintenancewindows", "backupjobs", "restorejobs",
+    "pods", "deployments", "statefulsets",
+}  # fmt: skip
+OBJECT_LIMIT = 1_500_000
+CONFIG_MAP_LIMIT = 1_048_576
+Id = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class Write:
+    """One write that the server took."""
+
+    verb: str
+    plural: str
+    namespace: str
+    name: str
+    subresource: str
+    body: JSON
+
+
+class FakeServer:
+    """Objects with uid, resourceVersion and generation, as the API server keeps them."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._objects: dict[Id, JSON] = {}
+        self._version = 100
+        self._uid = 0
+        self.writes: list[Write] = []
+        self.budgets: dict[str, str] = {}
+        self.log_texts: dict[tuple[str, bool], str] = {}
+        self.unserved: set[str] = set()
+        self.admission: list[Callable[[Kind, JSON], None]] = []
+        self.on_delete: list[Callable[[Kind, JSON], None]] = []
+
+    def put(self, kind: Kind, body: Mapping[str, Any]) -> JSON:
+        """Create with its status, as a controller of Kubernetes would."""
+        return self._insert(kind, dict(copy.deepcopy(dict(body))))
+
+    def find(self, kind: Kind, namespace: str, name: str) -> JSON | None:
+        """A copy of the object."""
+        found = self._objects.get((kind.plural, namespace, name))
+        return copy.deepcopy(found) if found is not None else None
+
+    def all(self, kind: Kind, namespace: str = "", selector: str = "") -> list[JSON]:
+        """Copies of all objects that match, by name."""
+        wanted = [pair.partition("=")[::2] for pair in selector.split(",") if pair]
+        return [
+            copy.deepcopy(obj)
+            for (plural, space, _), obj in sorted(self._objects.items())
+            if plural == kind.plural
+            and namespace in ("", space)
+            and all((obj["metadata"].get("labels") or {}).get(k) == v for k, v in wanted)
+        ]
+
+    def edit(self, kind: Kind, namespace: str, name: str, change: Callable[[JSON], None]) -> JSON:
+        """Change an object in place, as a person or a controller would; spec changes raise the generation."""
+        before = self._objects[kind.plural, namespace, name]
+        after = copy.deepcopy(before)
+        change(after)
+        return self._replace(kind, before, after)
+
+    def remove(self, kind: Kind, namespace: str, name: str) -> None:
+        """Delete an object at once."""
+        gone = self._objects.pop((kind.plural, namespace, name), None)
+        if gone is not None:
+            for listener in self.on_delete:
+                listener(kind, gone)
+
+    def create(self, kind: Kind, namespace: str, body: JSON) -> JSON:
+        """POST."""
+        fresh = copy.deepcopy(body)
+        fresh["metadata"]["namespace"] = namespace
+        if (kind.plural, namespace, fresh["metadata"]["name"]) in self._objects:
+            raise Conflict(f"{kind.plural} '{fresh['metadata']['name']}' already exists")
+        if kind.plural in WITH_STATUS:
+            fresh.pop("status", None)
+        made = self._insert(kind, fresh)
+        self.writes.append(Write("create", kind.plural, namespace, made["metadata"]["name"], "", copy.deepcopy(body)))
+        return made
+
+    def patch(self, kind: Kind, namespace: str, name: str, body: JSON, subresource: str) -> JSON | None:
+        """PATCH by merge patch."""
+        before = self._objects.get((kind.plural, namespace, name))
+        if before is None:
+            return None
+        meta = body.get("metadata") or {}
+        for key in ("resourceVersion", "uid"):
+            if meta.get(key) is not None and meta[key] != before["metadata"][key]:
+                raise Conflict(f"{kind.plural} '{name}': {key} is {before['metadata'][key]}, not {meta[key]}")
+        part: JSON = copy.deepcopy(body)
+        if kind.plural in WITH_STATUS:
+            part = {k: v for k, v in part.items() if (k == "status") == (subresource == "status") or k == "metadata"}
+        after = merged(before, part)
+        for key in ("uid", "resourceVersion", "generation", "creationTimestamp", "name", "namespace"):
+            if key in before["metadata"]:
+                after["metadata"][key] = before["metadata"][key]
+        written = self._replace(kind, before, after)
+        self.writes.append(Write("patch", kind.plural, namespace, name, subresource, copy.deepcopy(body)))
+        return written
+
+    def _insert(self, kind: Kind, body: JSON) -> JSON:
+        meta = body["metadata"]
+        self._uid += 1
+        self._version += 1
+        meta.setdefault("uid", f"uid-{self._uid:05d}")
+        meta.setdefault("creationTimestamp", format_time(self._clock.now()))
+        meta["resourceVersion"] = str(self._version)
+        meta.setdefault("generation", 1)
+        self._admit(kind, body)
+        self._objects[kind.plural, meta["namespace"], meta["name"]] = body
+        return copy.deepcopy(body)
+
+    def _replace(self, kind: Kind, before: JSON, after: JSON) -> JSON:
+        if after == before:
+            return copy.deepcopy(before)
+        self._admit(kind, after)
+        self._version += 1
+        after["metadata"]["resourceVersion"] = str(self._version)
+        if after.get("spec") != before.get("spec"):
+            after["metadata"]["generation"] = before["metadata"]["generation"] + 1
+        meta = after["metadata"]
+        self._objects[kind.plural, meta["namespace"], meta["name"]] = after
+        return copy.deepcopy(after)
+
+    def _admit(self, kind: Kind, body: JSON) -> None:
+        size = len(json.dumps(body).encode())
+        if size > OBJECT_LIMIT:
+            raise Refused(413, f"{kind.kind} is too large: {size}")
+        data = sum(len(str(v).encode()) for v in (body.get("data") or {}).values())
+        if kind.plural == "configmaps" and data > CONFIG_MAP_LIMIT:
+            raise Refused(422, f"data: Too long: must have at most {CONFIG_MAP_LIMIT} bytes")
+        for check in self.admission:
+            check(kind, body)
+
+
+class FakeCluster:
+    """ports.Cluster of one process: every call can be made to fail, and none works once the process is dead."""
+
+    def __init__(self, server: FakeServer, faults: Faults | None = None) -> None:
+        self.server = server
+        self.faults = faults or Faults()
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> JSON | None:
+        async def effect() -> JSON | None:
+            return self.server.find(kind, namespace, name)
+
+        return await self.faults.around(f"get {kind.plural}/{name}", effect)
+
+    async def list(self, kind: Kind, namespace: str, selector: str = "") -> Sequence[JSON]:
+        async def effect() -> Sequence[JSON]:
+            return self.server.all(kind, namespace, selector)
+
+        return await self.faults.around(f"list {kind.plural}", effect)
+
+    async def served(self, kind: Kind, namespace: str) -> bool:
+        async def effect() -> bool:
+            return kind.plural not in self.server.unserved
+
+        return await self.faults.around(f"served {kind.plural}", effect)
+
+    async def create(self, kind: Kind, namespace: str, body: JSON) -> JSON:
+        async def effect() -> JSON:
+            return self.server.create(kind, namespace, body)
+
+        return await self.faults.around(f"create {kind.plural}/{body['metadata'].get('name')}", effect)
+
+    async def patch(self, kind: Kind, namespace: str, name: str, body: JSON, subresource: str = "") -> JSON | None:
+        async def effect() -> JSON | None:
+            return self.server.patch(kind, namespace, name, body, subresource)
+
+        return await self.faults.around(f"patch {kind.plural}/{name}{'/' + subresource if subresource else ''}", effect)
+
+    async def evict(self, namespace: str, pod: str, uid: str, dry_run: bool = False) -> str:
+        async def effect() -> str:
+            found = self.server.find(POD, namespace, pod)
+            if found is None or found["metadata"]["uid"] != uid:
+                return ""
+            held = self.server.budgets.get(pod, "")
+            if held or dry_run:
+                return held
+            self.server.writes.append(Write("evict", POD.plural, namespace, pod, "eviction", {}))
+            self.server.edit(POD, namespace, pod, _terminating)
+            return ""
+
+        return await self.faults.around(f"{'dry-run ' if dry_run else ''}evict {pod}", effect)
+
+    async def logs(self, namespace: str, pod: str, container: str, previous: bool, lines: int) -> str:
+        async def effect() -> str:
+            return self.server.log_texts.get((pod, previous), "")
+
+        return await self.faults.around(f"logs {pod}", effect)
+
+
+def _terminating(pod: JSON) -> None:
+    pod["metadata"].setdefault("deletionTimestamp", "2026-01-01T00:00:00Z")
+
+
+def merged(target: Any, patch: Any) -> Any:
+    """RFC 7386, written from the RFC and not from the code under test."""
+    if not isinstance(patch, dict):
+        return copy.deepcopy(patch)
+    result = copy.deepcopy(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = merged(result.get(key), value)
+    return result

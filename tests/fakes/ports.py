@@ -1,0 +1,162 @@
+"""Small fakes: database, network, events, leader, metrics."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from docuquery_operator.ports import JSON, DatabaseFacts, DatabaseTarget, HttpAnswer, Kind, Session
+from tests.fakes.faults import Faults
+
+
+@dataclass
+class DatabaseState:
+    """The database itself, which outlives every process of the operator."""
+
+    answer: Callable[[str], DatabaseFacts]
+    sessions: dict[tuple[int, str], Session] = field(default_factory=dict)
+    ended: list[tuple[int, str]] = field(default_factory=list)
+    answers_admin: bool = True
+    targets: list[DatabaseTarget] = field(default_factory=list)
+
+
+class FakeDatabase:
+    """ports.Database."""
+
+    def __init__(self, state: DatabaseState, faults: Faults) -> None:
+        self._state = state
+        self._faults = faults
+
+    async def look(self, target: DatabaseTarget, timeout: float) -> DatabaseFacts:
+        async def effect() -> DatabaseFacts:
+            self._state.targets.append(target)
+            return self._state.answer(target.host)
+
+        return await self._faults.around(f"look {target.host}", effect)
+
+    async def terminate(
+        self, target: DatabaseTarget, sessions: Sequence[tuple[int, str]], only_idle: bool, timeout: float
+    ) -> int:
+        async def effect() -> int:
+            ended = [s for s in sessions if self._state.sessions.pop(s, None) is not None]
+            self._state.ended += ended
+            return len(ended)
+
+        return await self._faults.around("terminate", effect)
+
+    async def alive(
+        self, target: DatabaseTarget, sessions: Sequence[tuple[int, str]], only_idle: bool, timeout: float
+    ) -> int | None:
+        async def effect() -> int | None:
+            return sum(s in self._state.sessions for s in sessions) if self._state.answers_admin else None
+
+        return await self._faults.around("alive", effect)
+
+
+@dataclass
+class NetworkState:
+    """What the network answers."""
+
+    names: bool | None = True
+    tcp: Callable[[str], str] = lambda _host: "ok"
+    http: Callable[[str, str], HttpAnswer] = lambda _host, _path: HttpAnswer(200, "{}")
+    redis: str = "ok"
+
+
+class FakeNetwork:
+    """ports.Network."""
+
+    def __init__(self, state: NetworkState, faults: Faults) -> None:
+        self._state = state
+        self._faults = faults
+
+    async def resolve(self, host: str, timeout: float) -> Sequence[str] | None:
+        async def effect() -> Sequence[str] | None:
+            return {True: ["10.62.0.10"], False: [], None: None}[self._state.names]
+
+        return await self._faults.around(f"resolve {host}", effect)
+
+    async def connect(self, host: str, port: int, timeout: float) -> str:
+        async def effect() -> str:
+            return self._state.tcp(host)
+
+        return await self._faults.around(f"connect {host}", effect)
+
+    async def http_get(self, host: str, port: int, path: str, timeout: float) -> HttpAnswer:
+        async def effect() -> HttpAnswer:
+            return self._state.http(host, path)
+
+        return await self._faults.around(f"http {path}", effect)
+
+    async def redis_ping(self, host: str, port: int, password: str, timeout: float) -> str:
+        async def effect() -> str:
+            return self._state.redis
+
+        return await self._faults.around("redis", effect)
+
+
+def health_answer(database: str, error: str = "") -> HttpAnswer:
+    """The api's health answer about its database."""
+    state: object = {"status": database, "error": error} if error else database
+    return HttpAnswer(200 if database == "up" else 503, json.dumps({"dependencies": {"database": state}}))
+
+
+@dataclass(frozen=True)
+class Posted:
+    """One Event that was posted."""
+
+    kind: str
+    name: str
+    type: str
+    reason: str
+    message: str
+
+
+@dataclass
+class FakeEvents:
+    """ports.Events."""
+
+    faults: Faults
+    posted: list[Posted] = field(default_factory=list)
+
+    async def post(self, kind: Kind, obj: JSON, type_: str, reason: str, message: str) -> None:
+        async def effect() -> None:
+            self.posted.append(Posted(kind.kind, obj["metadata"]["name"], type_, reason, message))
+
+        await self.faults.around(f"event {reason}", effect)
+
+    def reasons(self) -> list[str]:
+        return [p.reason for p in self.posted]
+
+
+@dataclass
+class FakeLeader:
+    """ports.Leader."""
+
+    term: int = 1
+    leads: bool = True
+
+    def leading(self) -> bool:
+        return self.leads
+
+
+@dataclass
+class FakeMetrics:
+    """ports.Metrics."""
+
+    refusals: Counter[str] = field(default_factory=Counter)
+    steps: list[tuple[str, str]] = field(default_factory=list)
+    probes: Counter[str] = field(default_factory=Counter)
+
+    def refused(self, reason: str) -> None:
+        self.refusals[reason] += 1
+
+    def step(self, action: str, outcome: str) -> None:
+        self.steps.append((action, outcome))
+
+    def probe(self, probe: str, seconds: float) -> None:
+        self.probes[probe] += 1
+
+

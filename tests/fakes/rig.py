@@ -1,0 +1,271 @@
+"""A whole small world around the controllers: API server, workloads, database, and operator processes that can die."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from docuquery_operator.api.incident import Incident
+from docuquery_operator.catalogue.runbooks import shipped
+from docuquery_operator.controllers.incident import IncidentController
+from docuquery_operator.controllers.prober import StackProber
+from docuquery_operator.ports import (
+    CONFIG_MAP,
+    DEPLOYMENT,
+    INCIDENT,
+    JSON,
+    LEASE,
+    RUNBOOK,
+    SECRET,
+    STACK,
+    STATEFUL_SET,
+    ApiError,
+    Conflict,
+    DatabaseFacts,
+    Key,
+    Kind,
+    Ports,
+    Refused,
+    Session,
+    Transient,
+    Unavailable,
+)
+from tests.fakes.clock import ManualClock
+from tests.fakes.cluster import FakeCluster, FakeServer
+from tests.fakes.faults import Faults, KilledError
+from tests.fakes.ports import (
+    DatabaseState,
+    FakeDatabase,
+    FakeEvents,
+    FakeLeader,
+    FakeMetrics,
+    FakeNetwork,
+    NetworkState,
+    health_answer,
+)
+from tests.fakes.workloads import Simulator
+
+NAMESPACE = "docuquery"
+VERIFY = {"settle": "5s", "symptomClearFor": "10s", "within": "60s", "noRegression": True}
+FINE = DatabaseFacts(
+    "ok", write="ok", in_recovery=False, read_only=False, max_connections=40, reserved=7, used=5,
+    waiting_on_locks=0, database_bytes=8_000_000, wal_bytes=16_000_000,
+)  # fmt: skip
+COMPONENTS: JSON = {
+    "api": {
+        "type": "Api",
+        "workload": {"kind": "Deployment", "name": "api"},
+        "endpoint": {"service": "api", "port": 8000},
+        "dependsOn": ["postgres"],
+    },
+    "postgres": {
+        "type": "PostgreSQL",
+        "workload": {"kind": "StatefulSet", "name": "postgres"},
+        "endpoint": {"service": "postgres", "port": 5432},
+        "database": "docuquery_ai",
+        "credentials": {"secretName": "postgres-operator"},
+    },
+}
+
+
+@dataclass
+class Life:
+    """One life of the operator's process."""
+
+    ports: Ports
+    faults: Faults
+    events: FakeEvents
+    metrics: FakeMetrics
+    controller: IncidentController
+    prober: StackProber
+
+
+@dataclass
+class Rig:
+    """Everything; `run` drives one Incident as the queue would."""
+
+    mode: str = "Auto"
+    detection: JSON = field(default_factory=lambda: {"interval": "5s", "timeout": "1s", "failures": 2, "recoveries": 2})
+    verify: JSON | None = field(default_factory=lambda: dict(VERIFY))
+    replicas: int = 1
+    clock: ManualClock = field(default_factory=ManualClock)
+    lives: list[Life] = field(default_factory=list)
+    crashes: list[BaseException] = field(default_factory=list)
+    passes: int = 0
+
+    def __post_init__(self) -> None:
+        self.server = FakeServer(self.clock)
+        self.server.admission.append(_valid_status)
+        self.simulator = Simulator(self.server, NAMESPACE)
+        self.clock.listen(self.simulator.tick)
+        self.simulator.workload(STATEFUL_SET, "postgres", self.clock.now(), self.replicas)
+        self.simulator.workload(DEPLOYMENT, "api", self.clock.now())
+        self.simulator.created.clear()
+        self.leader = FakeLeader()
+        self.overlay: Callable[[DatabaseFacts], DatabaseFacts] = lambda facts: facts
+        self.database = DatabaseState(self._database)
+        self.network = NetworkState(tcp=self.simulator.serving, http=lambda _host, _path: self._api())
+        self._objects()
+        self.start()
+
+    def _objects(self) -> None:
+        data = {k: base64.b64encode(v.encode()).decode() for k, v in {"username": "op", "password": "hunter2hunter2"}.items()}
+        self.server.put(SECRET, {"metadata": self._meta("postgres-operator"), "data": data})
+        spec = {"components": COMPONENTS, "detection": self.detection, "healing": {"mode": self.mode}}
+        self.server.put(STACK, {"metadata": self._meta("docuquery"), "spec": spec})
+        if self.verify is not None:
+            self.put_runbook(verify=self.verify)
+        self.clock.advance(2)
+
+    def put_runbook(self, **changes: Any) -> None:
+        """The shipped runbook, changed, as an object of the namespace."""
+        spec = {**shipped()["DatabaseConnectionFailure"].to_wire(), **changes}
+        self.server.put(RUNBOOK, {"metadata": self._meta("own"), "spec": spec})
+
+    def incident(self, name: str = "db-down", **spec: Any) -> Key:
+        """Open an Incident."""
+        body = {"stackRef": {"name": "docuquery"}, "type": "DatabaseConnectionFailure", **spec}
+        self.server.put(INCIDENT, {"metadata": self._meta(name), "spec": body})
+        return Key(INCIDENT.plural, NAMESPACE, name)
+
+    def start(self, faults: Faults | None = None) -> Life:
+        """A new process of the operator; what the old one remembered is lost."""
+        faults = faults or Faults()
+        events, metrics = FakeEvents(faults), FakeMetrics()
+        ports = Ports(
+            cluster=FakeCluster(self.server, faults),
+            clock=self.clock,
+            database=FakeDatabase(self.database, faults),
+            network=FakeNetwork(self.network, faults),
+            events=events,
+            leader=self.leader,
+            metrics=metrics,
+        )
+        prober = StackProber(ports)
+        self.lives.append(Life(ports, faults, events, metrics, IncidentController(ports, prober), prober))
+        return self.life
+
+    @property
+    def life(self) -> Life:
+        """The process that lives now."""
+        return self.lives[-1]
+
+    async def once(self, key: Key) -> float | None:
+        """One pass, with the queue's answer to every error."""
+        self.passes += 1
+        try:
+            return await self.life.controller.reconcile(key)
+        except KilledError:
+            await _let_tasks_end()
+            self.start()
+            return 1.0
+        except Transient as problem:
+            return problem.after
+        except Conflict:
+            return 0.05
+        except Unavailable as problem:
+            return max(problem.after, 2.0)
+        except Refused:
+            return 30.0
+        except ApiError as problem:
+            self.crashes.append(problem)
+            return 2.0
+
+    async def run(self, key: Key, seconds: float = 900.0, until: Callable[[JSON], bool] | None = None) -> JSON:
+        """Drive the Incident until it is over and reported, `until` holds, or the time is up."""
+        end = self.clock.now().timestamp() + seconds
+        while self.clock.now().timestamp() < end:
+            after = await self.once(key)
+            status = self.status(key)
+            if until(status) if until else (after is None and status.get("phase") == "Resolved" and "report" in status):
+                return status
+            if self.server.find(INCIDENT, key.namespace, key.name) is None:
+                return {}
+            self.clock.advance(5.0 if after is None else max(after, 0.05))
+        return self.status(key)
+
+    def status(self, key: Key) -> JSON:
+        """Status of the Incident."""
+        found = self.server.find(INCIDENT, key.namespace, key.name)
+        status: JSON = (found or {}).get("status") or {}
+        return status
+
+    def model(self, key: Key) -> Incident:
+        """The Incident as the controllers read it."""
+        return Incident.model_validate(self.server.find(INCIDENT, key.namespace, key.name))
+
+    def freeze(self, pod: str = "postgres-0") -> None:
+        """The fault of the story: the database process hangs; time passes until its readiness probe fails."""
+        self.simulator.break_process(pod, self.clock.now())
+        self.clock.advance(4)
+
+    def edit_stack(self, change: Callable[[JSON], None]) -> None:
+        self.server.edit(STACK, NAMESPACE, "docuquery", change)
+
+    def edit_incident(self, key: Key, change: Callable[[JSON], None]) -> None:
+        self.server.edit(INCIDENT, key.namespace, key.name, change)
+
+    def ledger(self, component: str = "postgres") -> JSON | None:
+        return self.server.find(LEASE, NAMESPACE, f"docuquery-target-docuquery-{component}")
+
+    def reports(self) -> list[JSON]:
+        return self.server.all(CONFIG_MAP, NAMESPACE)
+
+    def all_events(self) -> list[str]:
+        return [reason for life in self.lives for reason in life.events.reasons()]
+
+    def idle_sessions(self, count: int, idle: float = 60.0, address: str = "10.61.9.9") -> None:
+        """Sessions that idle in a transaction and take all connections."""
+        for pid in range(1, count + 1):
+            session = Session(pid, f"start-{pid}", "docuquery", "leaky", address, idle)
+            self.database.sessions[pid, session.started] = session
+
+    def _database(self, host: str) -> DatabaseFacts:
+        answer = self.simulator.serving(host)
+        if answer != "ok":
+            return DatabaseFacts(answer, f"{answer} at {host}")
+        idle = tuple(self.database.sessions.values())
+        return self.overlay(_replace(FINE, used=5 + len(idle), idle_in_transaction=idle))
+
+    def _api(self) -> Any:
+        up = self._database(_cluster_ip(self.server, "postgres"))
+        full = up.used is not None and up.used >= 33
+        return health_answer("up" if up.outcome == "ok" and not full else "down")
+
+    def _meta(self, name: str) -> JSON:
+        return {"name": name, "namespace": NAMESPACE}
+
+
+def _replace(facts: DatabaseFacts, **changes: Any) -> DatabaseFacts:
+    return DatabaseFacts(**{**facts.__dict__, **changes})
+
+
+def _cluster_ip(server: FakeServer, name: str) -> str:
+    from docuquery_operator.ports import SERVICE
+
+    found = server.find(SERVICE, NAMESPACE, name)
+    return str(found["spec"]["clusterIP"]) if found else ""
+
+
+def _valid_status(kind: Kind, body: JSON) -> None:
+    """As the CRD would: a status that the schema does not know is refused."""
+    if kind is INCIDENT and body.get("status"):
+        Incident.model_validate(body)
+
+
+async def _let_tasks_end() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def steps(status: JSON) -> Sequence[tuple[str, str]]:
+    """Name and state of each step."""
+    return [(s["name"], s["state"]) for s in status.get("steps", [])]
+
+
+def condition(status: JSON, type_: str) -> str:
+    """Reason of a condition that is True, '' when it is not."""
+    return next((c["reason"] for c in status.get("conditions", []) if c["type"] == type_ and c["status"] == "True"), "")

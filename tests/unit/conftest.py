@@ -1,0 +1,20 @@
+"""Every test here has no network and two seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fakes import limits
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    limits.limit_time(items, Path(__file__).parent)
+
+
+@pytest.fixture(autouse=True)
+def no_network() -> Iterator[None]:
+    """A test that opens a socket fails."""
+    yield from limits.without_sockets()
