@@ -8,10 +8,10 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from docuquery_local import locks
+from docuquery_local import locks, toolchain
 from docuquery_local.errors import LocalClusterError
 from docuquery_local.settings import COREDNS, HELM, KUBERNETES, Settings
-from docuquery_local.shell import run, run_long, say
+from docuquery_local.shell import run_long, say
 
 SOURCES = Path(__file__).resolve().parent.parent
 VERSION = "k8s.io/component-base/version"
@@ -95,7 +95,7 @@ def _kubectl(settings: Settings) -> Path:
 
 
 def _compile(settings: Settings, wanted: Build, binary: Path) -> None:
-    _check_go()
+    path = toolchain.search_path(settings)
     (settings.cache / "bin").mkdir(parents=True, exist_ok=True)
     for remains in (settings.cache / "bin").glob(".build-*"):
         shutil.rmtree(remains)  # of a build that was killed; this one holds the lock
@@ -104,7 +104,7 @@ def _compile(settings: Settings, wanted: Build, binary: Path) -> None:
     log.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(dir=settings.cache / "bin", prefix=".build-") as directory:
         made = Path(directory) / wanted.name
-        environment = {"CGO_ENABLED": "0", "GOBIN": directory, "GOFLAGS": "-buildvcs=false"}
+        environment = {"CGO_ENABLED": "0", "GOBIN": directory, "GOFLAGS": "-buildvcs=false", "PATH": path}
         run_long(
             _command(wanted, made), what=wanted.title, log=log, env=environment, cwd=_folder(wanted) or Path(directory)
         )
@@ -132,11 +132,3 @@ def _key(wanted: Build) -> str:
     for path in sorted(folder.iterdir()) if folder else []:
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()
-
-
-def _check_go() -> None:
-    if shutil.which("go") is None:
-        raise LocalClusterError("Go is missing: install Go 1.24 or newer, or run where Docker and kind are installed")
-    version = run(["go", "env", "GOVERSION"]).strip().removeprefix("go").split(".")
-    if tuple(int(part) for part in version[:2]) < (1, 24):
-        raise LocalClusterError(f"Go {'.'.join(version)} is too old: install Go 1.24 or newer")
