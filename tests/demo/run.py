@@ -36,7 +36,10 @@ def main() -> int:
     except DemoError as problem:
         print(f"demo failed: {problem}", file=sys.stderr)
         return 1
-    say(f"done in {time.monotonic() - began:.0f} s. Reports: build/demo/report.md and report.json. Stop the cluster with: make down", "")
+    say(
+        f"done in {time.monotonic() - began:.0f} s. Reports: build/demo/report.md and report.json. Stop the cluster with: make down",
+        "",
+    )
     for o in outcomes:
         f = o["figures"]
         times = " ".join(f"{k}={f[k]:.1f}" for k in ("detected", "acted", "recovered"))
@@ -55,7 +58,13 @@ def prepare() -> Kube:
     kube.run("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=true", "--timeout=180s")
     overlay = "local" if kube.get("storageclass", "local-loop") else "kind"
     kube.run("apply", "-k", str(CHECKOUT / "deploy" / "stack" / "overlays" / overlay))
-    for workload in ("statefulset/postgres", "statefulset/redis", "statefulset/qdrant", "deployment/api", "deployment/worker"):
+    for workload in (
+        "statefulset/postgres",
+        "statefulset/redis",
+        "statefulset/qdrant",
+        "deployment/api",
+        "deployment/worker",
+    ):
         kube.run("rollout", "status", workload, "--timeout=300s")
         say(f"{workload} is ready")
     kube.run("wait", "--for=condition=Complete", "job/seed", "--timeout=300s")
@@ -87,7 +96,10 @@ def describe_stack(kube: Kube) -> None:
 def frozen_database(kube: Kube) -> dict[str, Any]:
     """Fault 1: the postmaster is frozen. It holds its port, answers nobody, and nothing brings it back."""
     say()
-    say("5. Fault 1: the postgres process is frozen. Its container runs, nobody is answered, Kubernetes sees no reason to act.", "")
+    say(
+        "5. Fault 1: the postgres process is frozen. Its container runs, nobody is answered, Kubernetes sees no reason to act.",
+        "",
+    )
     before = pod_uid(kube)
 
     def fault() -> None:
@@ -104,7 +116,10 @@ def frozen_database(kube: Kube) -> dict[str, Any]:
 def leaking_client(kube: Kube) -> dict[str, Any]:
     """Fault 2: a client leaks connections. Restarting the database is *not* what helps."""
     say()
-    say("6. Fault 2: a leaking client holds every connection, idle in a transaction. Restarting the database would be wrong.", "")
+    say(
+        "6. Fault 2: a leaking client holds every connection, idle in a transaction. Restarting the database would be wrong.",
+        "",
+    )
     before = pod_uid(kube)
 
     def fault() -> None:

@@ -33,12 +33,17 @@ class Follower:
             if (incident.get("status") or {}).get("report"):
                 return incident
             time.sleep(0.3)
-        raise DemoError(f"incident {self.name} was not resolved within {seconds:.0f} s; see kubectl describe inc {self.name}")
+        raise DemoError(
+            f"incident {self.name} was not resolved within {seconds:.0f} s; see kubectl describe inc {self.name}"
+        )
 
     def _tell(self, incident: dict[str, Any]) -> None:
         status = incident.get("status") or {}
         for entry in status.get("timeline") or []:
-            self._once(f"{entry['at']}{entry['event']}", f"{self.after(entry['at']):6.1f} s  {entry['event']}: {entry.get('message', '')}")
+            self._once(
+                f"{entry['at']}{entry['event']}",
+                f"{self.after(entry['at']):6.1f} s  {entry['event']}: {entry.get('message', '')}",
+            )
             if entry["event"] == "Identified":
                 for line in (status.get("cause") or {}).get("evidence") or []:
                     self._once(f"{entry['at']}{line}", f"              evidence  {line}")
@@ -46,7 +51,10 @@ class Follower:
             text = f"{self.after(decision['at']):6.1f} s  not done, {decision['reason']}: {decision['message']}"
             self._once(f"{decision['at']}{decision['rule']}", text)
         for step in status.get("steps") or []:
-            self._once(f"{step['name']}{step.get('summary')}", f"              step {step['name']} {step['state']}: {step.get('summary', '')}")
+            self._once(
+                f"{step['name']}{step.get('summary')}",
+                f"              step {step['name']} {step['state']}: {step.get('summary', '')}",
+            )
 
     def _once(self, key: str, text: str) -> None:
         if key not in self._told:
