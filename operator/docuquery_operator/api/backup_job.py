@@ -77,9 +77,7 @@ class ConfigurationInclude(ApiModel):
         ListSet(),
         Field(max_length=64, description="Secrets by name; they need encryption.recipients"),
     ] = []
-    manifests: Annotated[bool, Field(description="The Stack's workloads and Services, and the objects of this API")] = (
-        True
-    )
+    manifests: Annotated[bool, Field(description="The Stack's workloads and Services, and the objects of this API")] = True
 
 
 class Include(ApiModel):
@@ -153,9 +151,7 @@ class Destination(ApiModel):
         ),
     )
 
-    s3: Annotated[S3Destination | None, Field(description="A bucket of S3 or of a store that speaks its protocol")] = (
-        None
-    )
+    s3: Annotated[S3Destination | None, Field(description="A bucket of S3 or of a store that speaks its protocol")] = None
     gcs: Annotated[GcsDestination | None, Field(description="A bucket of Google Cloud Storage")] = None
     azure: Annotated[AzureDestination | None, Field(description="A container of Azure Blob Storage")] = None
     volume: Annotated[VolumeDestination | None, Field(description="A volume of the namespace")] = None
@@ -190,9 +186,7 @@ class Retention(ApiModel):
     keep_last: Annotated[int | None, Field(ge=0, le=1000, description="The newest sets")] = None
     keep_daily: Annotated[int | None, Field(ge=0, le=1000, description="The newest set of each of these days")] = None
     keep_weekly: Annotated[int | None, Field(ge=0, le=1000, description="The newest set of each of these weeks")] = None
-    keep_monthly: Annotated[int | None, Field(ge=0, le=1000, description="The newest set of each of these months")] = (
-        None
-    )
+    keep_monthly: Annotated[int | None, Field(ge=0, le=1000, description="The newest set of each of these months")] = None
     min_age: Annotated[Duration, Field(description="A younger set is never removed, default 24h")] = "24h"
     grace: Annotated[
         Duration, Field(description="Time from dropping a set from the catalogue to deleting its bytes, default 72h")
@@ -205,9 +199,7 @@ class SqlAssertion(ApiModel):
 
     name: Annotated[str, Field(pattern=r"^[a-z][A-Za-z0-9]*$", max_length=63, description="camelCase name")]
     database: Annotated[DatabaseName, Field(description="Database it is asked of")]
-    query: Annotated[
-        str, Field(min_length=1, max_length=2048, description="One SELECT that gives one value; read-only")
-    ]
+    query: Annotated[str, Field(min_length=1, max_length=2048, description="One SELECT that gives one value; read-only")]
     expect: Annotated[str, Field(max_length=256, description="The value as text")]
 
 
@@ -333,9 +325,7 @@ class BackupJobStatus(ApiModel):
     last_successful: Annotated[RunPointer | None, Field(description="The newest good set")] = None
     last_verified: Annotated[RunPointer | None, Field(description="The newest set that was proved")] = None
     next: Annotated[list[Time], Field(max_length=NEXT_SHOWN, description="Next runs, soonest first")] = []
-    expected_by: Annotated[Time | None, Field(description="Without a good run by then the condition Stale is True")] = (
-        None
-    )
+    expected_by: Annotated[Time | None, Field(description="Without a good run by then the condition Stale is True")] = None
     sets: Annotated[int, Field(ge=0, description="Sets in the catalogue")] = 0
     total_size: Annotated[Bytes, Field(description="Bytes of all sets")] = 0
 

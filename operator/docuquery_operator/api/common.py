@@ -214,8 +214,11 @@ ObjectName = Annotated[
         description="Name of a Kubernetes object in the same namespace",
     ),
 ]
+TYPE_NAME_PATTERN = r"^[A-Z][A-Za-z0-9]*$"
 TypeName = Annotated[
-    str, Field(pattern=r"^[A-Z][A-Za-z0-9]*$", max_length=63, description="CamelCase name such as ProcessDown")
+    str,
+    Field(pattern=TYPE_NAME_PATTERN, max_length=63, description="CamelCase name such as ProcessDown"),
+    Cel(f"self.matches('{TYPE_NAME_PATTERN}')", "write a name in CamelCase without spaces, such as ProcessDown"),
 ]
 Port = Annotated[int, Field(ge=1, le=65535, description="TCP port")]
 

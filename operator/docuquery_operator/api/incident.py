@@ -46,9 +46,7 @@ class Approval(ApiModel):
     step: Annotated[str, Field(min_length=1, max_length=63, description="Name of the step")]
     plan_digest: Annotated[
         str,
-        Field(
-            pattern=r"^[0-9a-f]{12}$", max_length=12, description="Digest of the plan, from status.steps[].planDigest"
-        ),
+        Field(pattern=r"^[0-9a-f]{12}$", max_length=12, description="Digest of the plan, from status.steps[].planDigest"),
     ]
     by: Annotated[str, Field(min_length=1, max_length=256, description="Who answered")]
     decision: Annotated[Literal["Approve", "Reject"], Field(description="The answer")]
@@ -219,9 +217,9 @@ class Deadlines(ApiModel):
     respond_by: Annotated[Time, Field(description="Somebody acknowledges by then")]
     team_update_by: Annotated[Time, Field(description="The team is told by then")]
     stakeholders_by: Annotated[Time, Field(description="The stakeholders are told by then")]
-    response: Annotated[
-        Literal["Pending", "Met", "Breached", "NotNeeded"], Field(description="State of respondBy")
-    ] = "Pending"
+    response: Annotated[Literal["Pending", "Met", "Breached", "NotNeeded"], Field(description="State of respondBy")] = (
+        "Pending"
+    )
     warned_percent: Annotated[int, Field(description="Highest share of the response time that was warned of")] = 0
 
 
@@ -269,9 +267,7 @@ class TimelineEntry(ApiModel):
 class Report(ApiModel):
     """Where the full report is."""
 
-    config_map: Annotated[
-        str, Field(max_length=253, description="ConfigMap with report.md, report.json, evidence.json")
-    ]
+    config_map: Annotated[str, Field(max_length=253, description="ConfigMap with report.md, report.json, evidence.json")]
     updated_at: Annotated[Time, Field(description="When it was written")]
 
 

@@ -150,9 +150,7 @@ _PARAMETERS = (
     "errorRate", "vacuumDatabase", "analyzeTables", "rotateLogs", "verifyBackups",
     "optimizeCollections", "updateImages", "performanceReview", "capacityPlan",
 )  # fmt: skip
-_PARAMETERS_FIT = " && ".join(
-    f"(!has(self.{name}) || self.type == '{name[0].upper()}{name[1:]}')" for name in _PARAMETERS
-)
+_PARAMETERS_FIT = " && ".join(f"(!has(self.{name}) || self.type == '{name[0].upper()}{name[1:]}')" for name in _PARAMETERS)
 
 
 class Task(ApiModel):
@@ -215,9 +213,9 @@ class MaintenanceWindowSpec(ApiModel):
         Literal["Warn", "Extend", "Abort"],
         Field(description="When tasks run at the end. Warn: say so; Extend: stay open; Abort: stop at a safe point"),
     ] = "Warn"
-    max_extension: Annotated[
-        Duration | None, Field(description="Longest extension, default 1h; needs overrun: Extend")
-    ] = None
+    max_extension: Annotated[Duration | None, Field(description="Longest extension, default 1h; needs overrun: Extend")] = (
+        None
+    )
     suspend: Annotated[bool, Field(description="True: no further window opens; an open one is closed")] = False
     starting_deadline: Annotated[
         Duration | None, Field(description="A window missed for longer than this is skipped; default: its duration")

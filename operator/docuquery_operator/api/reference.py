@@ -87,9 +87,7 @@ def _meaning(schema: Schema) -> str:
     values = schema.get("enum") or schema.get("items", {}).get("enum")
     if values:
         parts.append("One of " + ", ".join(f"`{value}`" for value in values))
-    bounds = [
-        f"{word} {schema[key]}" for key, word in (("minimum", "at least"), ("maximum", "at most")) if key in schema
-    ]
+    bounds = [f"{word} {schema[key]}" for key, word in (("minimum", "at least"), ("maximum", "at most")) if key in schema]
     parts.extend([" and ".join(bounds)] if bounds else [])
     if "default" in schema:
         parts.append(f"Default `{schema['default']}`")

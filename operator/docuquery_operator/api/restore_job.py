@@ -64,9 +64,7 @@ class RestoreConfiguration(ApiModel):
 
     config_maps: Annotated[list[ObjectName], ListSet(), Field(max_length=64, description="ConfigMaps by name")] = []
     secrets: Annotated[list[ObjectName], ListSet(), Field(max_length=64, description="Secrets by name")] = []
-    manifests: Annotated[bool, Field(description="True: differences to the saved manifests are applied as well")] = (
-        False
-    )
+    manifests: Annotated[bool, Field(description="True: differences to the saved manifests are applied as well")] = False
 
 
 class RestoreInclude(ApiModel):
@@ -87,9 +85,7 @@ class RestoreInclude(ApiModel):
 class Scratch(ApiModel):
     """A throwaway copy in a pod of its own: nothing live is touched."""
 
-    size: Annotated[Quantity | None, Field(description="Volume for the copy; default: 1.2 times the recorded size")] = (
-        None
-    )
+    size: Annotated[Quantity | None, Field(description="Volume for the copy; default: 1.2 times the recorded size")] = None
     storage_class_name: Annotated[ObjectName | None, Field(description="StorageClass of that volume")] = None
     keep_for: Annotated[Duration, Field(description="The copy is removed after this, default 1h")] = "1h"
 
@@ -181,9 +177,7 @@ class RestoreJobSpec(ApiModel):
     plan_digest: Annotated[
         str | None, Field(pattern=r"^[0-9a-f]{12}$", max_length=12, description="Digest of the plan that is applied")
     ] = None
-    approval: Annotated[RestoreApproval | None, Field(description="A second person's answer; needed onto a Stack")] = (
-        None
-    )
+    approval: Annotated[RestoreApproval | None, Field(description="A second person's answer; needed onto a Stack")] = None
     decryption: Annotated[
         SecretRef | None, Field(description="Secret with identity, the private key in the form of age")
     ] = None
@@ -198,9 +192,7 @@ class RestoreJobSpec(ApiModel):
 class RestorePlan(ApiModel):
     """What Apply would do."""
 
-    digest: Annotated[
-        str, Field(pattern=r"^[0-9a-f]{12}$", max_length=12, description="Digest; Apply and approval name it")
-    ]
+    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{12}$", max_length=12, description="Digest; Apply and approval name it")]
     made_at: Annotated[Time, Field(description="When it was made")]
     run: RunId
     manifest: Annotated[Sha256 | None, Field(description="SHA-256 of the set's manifest")] = None

@@ -34,8 +34,15 @@ Expression = Annotated[
     str,
     Field(min_length=1, max_length=1024, description="CEL expression over findings and parameters that gives a bool"),
 ]
+CATALOGUE_PATTERN = r"^[a-z][A-Za-z0-9]*$"
 CatalogueName = Annotated[
-    str, Field(pattern=r"^[a-z][A-Za-z0-9]*$", max_length=63, description="Name from the catalogue, camelCase")
+    str,
+    Field(pattern=CATALOGUE_PATTERN, max_length=63, description="Name from the catalogue, camelCase"),
+    Cel(
+        f"self.matches('{CATALOGUE_PATTERN}')",
+        "write the name of a probe or action of the catalogue, such as postgresReady or restartWorkload; "
+        "commands are not possible",
+    ),
 ]
 
 
@@ -74,9 +81,7 @@ class CauseSpec(ApiModel):
     name: TypeName
     when: Expression
     message: Annotated[str, Field(max_length=512, description="What it means, one sentence for people")] = ""
-    remediate: Annotated[
-        list[StepSpec], Field(max_length=4, description="Steps in order; empty: a person must act")
-    ] = []
+    remediate: Annotated[list[StepSpec], Field(max_length=4, description="Steps in order; empty: a person must act")] = []
     human: Annotated[
         str | None, Field(max_length=1024, description="What a person should do, where no step helps or none may")
     ] = None
@@ -97,14 +102,23 @@ class Verify(ApiModel):
 class ParameterSpec(ApiModel):
     """One parameter that an Incident may set."""
 
+    cel_rules: ClassVar[tuple[Cel, ...]] = (
+        Cel(
+            "!has(self.minimum) || !has(self.maximum) || self.minimum <= self.maximum",
+            "minimum of a parameter must not be above its maximum",
+        ),
+        Cel(
+            "self.type == 'Integer' || (!has(self.minimum) && !has(self.maximum))",
+            "minimum and maximum are bounds of type: Integer; use values for strings",
+        ),
+    )
+
     name: Identifier
     type: Annotated[Literal["String", "Integer", "Boolean", "Duration"], Field(description="Type of the value")]
     default: Annotated[str | None, Field(max_length=256, description="Default, written as a string")] = None
     minimum: Annotated[int | None, Field(description="Smallest integer")] = None
     maximum: Annotated[int | None, Field(description="Largest integer")] = None
-    values: Annotated[
-        list[Annotated[str, Field(max_length=128)]], Field(max_length=32, description="Allowed strings")
-    ] = []
+    values: Annotated[list[Annotated[str, Field(max_length=128)]], Field(max_length=32, description="Allowed strings")] = []
     description: Annotated[str, Field(max_length=512, description="What it does")] = ""
 
 

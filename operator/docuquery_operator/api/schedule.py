@@ -61,9 +61,9 @@ class WindowSchedule(ApiModel):
 
     cron: Annotated[Cron | None, Field(description="Cron of five fields, such as '0 3 * * 0'")] = None
     rrule: Annotated[RRule | None, Field(description="Recurrence rule of RFC 5545; needs start")] = None
-    start: Annotated[
-        Time | None, Field(description="First instant of rrule; its time of day is that of every window")
-    ] = None
+    start: Annotated[Time | None, Field(description="First instant of rrule; its time of day is that of every window")] = (
+        None
+    )
     at: Annotated[Time | None, Field(description="One window at this instant")] = None
 
 
@@ -80,6 +80,4 @@ class RecurringSchedule(ApiModel):
 
     cron: Annotated[Cron | None, Field(description="Cron of five fields, such as '0 2 * * *'")] = None
     rrule: Annotated[RRule | None, Field(description="Recurrence rule of RFC 5545; needs start")] = None
-    start: Annotated[Time | None, Field(description="First instant of rrule; its time of day is that of every run")] = (
-        None
-    )
+    start: Annotated[Time | None, Field(description="First instant of rrule; its time of day is that of every run")] = None

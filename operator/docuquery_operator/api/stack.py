@@ -127,9 +127,7 @@ class Component(ApiModel):
             "default: the owner of the database",
         ),
     ] = []
-    depends_on: Annotated[
-        list[Name], ListSet(), Field(max_length=16, description="Components that this one needs")
-    ] = []
+    depends_on: Annotated[list[Name], ListSet(), Field(max_length=16, description="Components that this one needs")] = []
     scaling: Annotated[Scaling | None, Field(description="Bounds of scaling; absent: never scaled")] = None
 
 
@@ -338,9 +336,7 @@ class ComponentUptime(ApiModel):
     """Ninety days of one component."""
 
     name: Annotated[str, Field(max_length=63, description="Component")]
-    days: Annotated[
-        list[UptimeDay], ListMap("day"), Field(max_length=90, description="Daily buckets, newest last")
-    ] = []
+    days: Annotated[list[UptimeDay], ListMap("day"), Field(max_length=90, description="Daily buckets, newest last")] = []
 
 
 class StackStatus(StatusModel):
