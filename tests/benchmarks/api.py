@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 import aiohttp
+
 from tests.harness.apiserver import ApiServer
 
 JSON = dict[str, Any]

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from tests.harness.apiserver import CHECKOUT, ApiServer
 
 from .api import GROUP, JSON, Client, Request, lease_writes, parallel, reads, writes

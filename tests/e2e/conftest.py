@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.e2e.names import SCENARIOS
 from tests.harness import release
 from tests.harness.stackns import StackNamespace

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from tests.harness import stackns
 from tests.harness.stackns import StackNamespace, condition, decisions, holds, steps
 

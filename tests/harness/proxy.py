@@ -18,8 +18,9 @@ from typing import Literal
 
 import aiohttp
 from aiohttp import web
-from tests.harness.cluster import Access
 from yarl import URL
+
+from tests.harness.cluster import Access
 
 WRITES = ("POST", "PATCH", "PUT", "DELETE")
 DROPPED = ("host", "connection", "content-length", "transfer-encoding", "accept-encoding", "authorization")
@@ -104,6 +105,8 @@ class FaultProxy:
             await self._runner.cleanup()
         if self._session is not None:
             await self._session.close()
+        # TLS connections need turns of the loop to end; aiohttp does not wait for them.
+        await asyncio.sleep(0.25)
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()

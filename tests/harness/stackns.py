@@ -11,6 +11,7 @@ from typing import Any
 
 import psycopg
 import yaml
+
 from tests.harness import cluster
 from tests.harness.cluster import CHECKOUT, JSON, Namespace, kubectl, wait_for
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tests.harness import cluster
 from tests.harness.operator import COMMAND
 from tests.harness.proxy import written

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
+
 from tests.stack.services import APP, Application, Postgres, QdrantDouble, Redis, running
 
 # The application is not installed in the project's environment; its pure modules are tested from its folder.

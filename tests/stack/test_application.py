@@ -4,6 +4,7 @@ import json
 import subprocess
 
 import pytest
+
 from tests.stack.conftest import Stack
 from tests.stack.services import Answer, http, running, wait_for
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import psycopg
 import pytest
+
 from tests.stack.conftest import Stack, prepared, settings
 from tests.stack.services import Application, Postgres, running, wait_for
 

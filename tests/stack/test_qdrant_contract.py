@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from app import qdrant as calls
+
 from tests.doubles.qdrant.openapi.check import Document
 from tests.stack.conftest import prepared
 from tests.stack.services import DOUBLE, Answer, QdrantDouble, http, running, wait_for

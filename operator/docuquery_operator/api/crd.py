@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import yaml
+from pydantic import BaseModel
 
 from .backup_job import BackupJob
 from .common import (
@@ -80,14 +81,19 @@ def text_of(model: type[Resource]) -> str:
 
 def schema_of(model: type[Resource]) -> Schema:
     """The structural schema of a kind."""
-    raw = model.model_json_schema(by_alias=True)
-    schema = _Converter(raw.get("$defs", {})).convert(raw, model.__name__)
+    schema = structural(model)
     properties = schema["properties"]
     for name, description in _STANDARD.items():
         properties[name] = {"type": "string", "description": description}
     properties["metadata"] = {"type": "object"}
     schema["required"] = [name for name in schema["required"] if name != "metadata"]
     return schema
+
+
+def structural(model: type[BaseModel]) -> Schema:
+    """The structural schema of any model; SchemaError where it cannot be said as one."""
+    raw = model.model_json_schema(by_alias=True)
+    return _Converter(raw.get("$defs", {})).convert(raw, model.__name__)
 
 
 def _version(model: type[Resource]) -> Schema:

@@ -60,7 +60,7 @@ _BATCH = 50
 
 def documents(count: int, seed: int = 1) -> Iterator[dict[str, str]]:
     """`count` documents, the same ones in every run; each holds a word that no other holds."""
-    chance = random.Random(seed)  # noqa: S311
+    chance = random.Random(seed)
     for number in range(count):
         subject = _SUBJECTS[number % len(_SUBJECTS)]
         words = chance.choices(_WORDS, k=chance.randint(60, 300))

@@ -1,0 +1,111 @@
+"""The shipped runbook: which findings name which cause, and what that cause forbids."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from docuquery_operator.catalogue.runbooks import problem_of, shipped
+from docuquery_operator.domain.causes import judge
+
+RUNBOOK = shipped()["DatabaseConnectionFailure"]
+FINE: dict[str, dict[str, Any]] = {
+    "ready": {"ok": True, "outcome": "ok", "write": "ok", "direct": ""},
+    "connections": {"exhausted": False, "used": 3, "limit": 33},
+    "locks": {"waiting": 0, "storm": False},
+    "recovery": {"starting": False, "inRecovery": False, "readOnly": False},
+    "disk": {"full": False},
+    "workload": {"exists": True, "ready": 1, "wanted": 1, "pods": 1, "terminating": 0, "crashLoop": False, "oomKilled": False,
+                 "nodeLost": False, "unschedulable": "", "reason": "", "state": "running"},
+    "network": {"broken": False, "endpoints": 1},
+    "api": {"reachable": True, "database": "up"},
+}  # fmt: skip
+DOWN = {"ok": False, "outcome": "refused", "direct": "refused"}
+SILENT = {"ok": False, "outcome": "timeout", "direct": "timeout"}
+
+
+def api(error: str) -> dict[str, Any]:
+    """What the api says when its own connection fails."""
+    return {"database": "down", "databaseError": error}
+
+
+CASES: list[tuple[str, dict[str, dict[str, Any]]]] = [
+    ("WorkloadMissing", {"ready": DOWN, "workload": {"exists": False}}),
+    ("NodeNotReady", {"ready": SILENT, "workload": {"nodeLost": True}}),
+    ("DiskFull", {"ready": {"ok": False, "write": "disk_full"}, "disk": {"full": True}}),
+    ("DiskFull", {"api": api("disk_full")}),
+    ("DiskFull", {"ready": DOWN, "disk": {"full": True}, "workload": {"crashLoop": True}}),
+    ("AuthFailed", {"ready": {"ok": False, "outcome": "auth", "direct": "auth"}}),
+    ("AuthFailed", {"api": api("auth")}),
+    ("TLSFailed", {"ready": {"ok": False, "outcome": "tls", "direct": "tls"}}),
+    ("TLSFailed", {"api": api("tls")}),
+    ("DatabaseMissing", {"ready": {"ok": False, "outcome": "missing_database", "direct": "missing_database"}}),
+    ("DatabaseMissing", {"api": api("missing_database")}),
+    ("TooManyConnections", {"connections": {"exhausted": True}}),
+    ("TooManyConnections", {"api": api("too_many_connections")}),
+    ("TooManyConnections", {"ready": {"ok": False, "outcome": "too_many_connections"}, "connections": {"exhausted": True}}),
+    ("LockStorm", {"locks": {"storm": True, "waiting": 9}}),
+    ("OOMKilled", {"ready": DOWN, "workload": {"oomKilled": True, "crashLoop": True}}),
+    ("Recovering", {"ready": {"ok": False, "outcome": "starting", "direct": "starting"}, "recovery": {"starting": True}}),
+    ("ReadOnly", {"recovery": {"readOnly": True}}),
+    ("ReadOnly", {"api": api("read_only")}),
+    ("NetworkBlocked", {"network": {"broken": True}, "api": api("timeout")}),
+    ("NetworkBlocked", {"ready": {"ok": False, "outcome": "refused", "direct": "ok"}}),
+    ("NetworkBlocked", {"ready": SILENT, "network": {"broken": True}}),
+    ("Starting", {"ready": DOWN, "workload": {"terminating": 1}}),
+    ("Starting", {"ready": DOWN, "workload": {"reason": "ContainerCreating"}}),
+    ("Unschedulable", {"ready": DOWN, "workload": {"unschedulable": "0/1 nodes are available"}}),
+    ("ScaledToZero", {"ready": DOWN, "workload": {"wanted": 0, "pods": 0}}),
+    ("CrashLoop", {"ready": DOWN, "workload": {"crashLoop": True}}),
+    ("ProcessDown", {"ready": DOWN}),
+    ("ProcessDown", {"ready": SILENT}),
+    ("ProcessDown", {"ready": {"ok": False, "outcome": "error", "direct": "error"}}),
+    ("Unknown", {"api": api("other")}),
+]
+MAY_RESTART_THE_DATABASE = {"OOMKilled", "CrashLoop", "ProcessDown"}
+
+
+def findings(changes: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """All is well but for the changes."""
+    return {name: {**fine, **changes.get(name, {})} for name, fine in FINE.items()}
+
+
+@pytest.mark.parametrize(("cause", "changes"), CASES)
+def test_findings_name_the_cause(cause: str, changes: dict[str, dict[str, Any]]) -> None:
+    verdict = judge(RUNBOOK, findings(changes), {})
+    assert verdict.symptom is True
+    assert verdict.diagnosis is not None
+    assert verdict.diagnosis.name == cause
+
+
+def test_every_cause_has_a_case() -> None:
+    assert {c.name for c in RUNBOOK.causes} == {cause for cause, _ in CASES}
+
+
+@pytest.mark.parametrize("cause", RUNBOOK.causes, ids=lambda c: c.name)
+def test_only_causes_that_a_restart_can_cure_have_one(cause: Any) -> None:
+    actions = {s.action for s in cause.remediate}
+    assert ("restartWorkload" in actions) == (cause.name in MAY_RESTART_THE_DATABASE)
+    assert not actions & set(cause.forbid)
+    assert cause.human or cause.remediate
+
+
+def test_no_fault_no_symptom() -> None:
+    assert judge(RUNBOOK, FINE, {}).symptom is False
+
+
+def test_no_data_is_neither_good_nor_bad() -> None:
+    assert judge(RUNBOOK, {**FINE, "ready": {"summary": "the probe gave no answer"}}, {}).symptom is None
+
+
+def test_a_cause_that_could_not_be_ruled_out_lowers_the_confidence() -> None:
+    seen = findings({"ready": DOWN}) | {"disk": {"summary": "could not be read"}}
+    diagnosis = judge(RUNBOOK, seen, {}).diagnosis
+    assert diagnosis is not None
+    assert (diagnosis.name, diagnosis.confidence) == ("ProcessDown", "Medium")
+    assert "DiskFull" in diagnosis.evidence[0]
+
+
+def test_the_shipped_runbook_is_sound() -> None:
+    assert problem_of(RUNBOOK) is None

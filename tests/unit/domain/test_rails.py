@@ -1,0 +1,158 @@
+"""Each rail refuses with its rule and the next allowed time, and lets pass what it should."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from docuquery_operator.api.common import ObjectMeta
+from docuquery_operator.api.incident import IncidentStatus, Step, StepState, Times
+from docuquery_operator.api.runbook import StepSpec
+from docuquery_operator.api.stack import Stack, StackSpec
+from docuquery_operator.domain.ledger import Attempt, Ledger
+from docuquery_operator.domain.rails import Candidate, first_refusal
+from docuquery_operator.domain.world import PlannedStep, Risk, Target, World
+
+NOW = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+
+
+def attempt(minutes_ago: float, outcome: str = "Healed", cause: str = "Other", action: str = "restartWorkload") -> Attempt:
+    at = NOW - minutes_ago * MINUTE
+    return Attempt(f"id-{minutes_ago}", at, action, cause, "other", outcome, at + timedelta(seconds=30) if outcome else None)
+
+
+def candidate(**world: Any) -> Candidate:
+    stack = Stack(metadata=ObjectMeta(name="s", namespace="n"), spec=StackSpec(components={}))
+    return Candidate(
+        stack=stack,
+        world=World(stack=stack, **world),
+        status=IncidentStatus(times=Times(opened_at=NOW - MINUTE)),
+        incident_uid="me",
+        cause="ProcessDown",
+        forbidden=(),
+        spec=StepSpec(action="restartWorkload"),
+        planned=PlannedStep("restartWorkload", "postgres", Risk.DISRUPTIVE, {}, "restart", timedelta(minutes=10)),
+        now=NOW,
+    )
+
+
+def ledger(*attempts: Attempt, holder: str = "", renewed: datetime | None = None) -> dict[str, Any]:
+    ordered = tuple(sorted(attempts, key=lambda a: a.at))
+    return {"ledgers": {"postgres": Ledger(ordered, holder, renewed)}}
+
+
+def with_steps(c: Candidate, count: int, first: datetime) -> Candidate:
+    steps = [
+        Step(name=f"s{i}", kind="x", attempt_id=f"a{i}", state=StepState.NOT_HEALED, started_at=first) for i in range(count)
+    ]
+    return replace(c, status=c.status.model_copy(update={"steps": steps}))
+
+
+REFUSED: list[tuple[str, Candidate, datetime | None]] = [
+    ("NotLeader", candidate(leading=False), None),
+    ("MaintenanceWindow", candidate(blocking_window="sunday"), None),
+    ("LookupFailed", candidate(failed_lookups=("the rollouts",)), None),
+    ("ForbiddenByCause", replace(candidate(), forbidden=("restartWorkload",)), None),
+    ("LadderUsedUp", with_steps(candidate(), 4, NOW), None),
+    ("LadderTimeUp", with_steps(candidate(), 1, NOW - 31 * MINUTE), None),
+    (
+        "AutomaticPhaseOver",
+        replace(candidate(), status=IncidentStatus(times=Times(opened_at=NOW - 61 * MINUTE))),
+        None,
+    ),
+    (
+        "RolloutBySomebodyElse",
+        candidate(targets={"postgres": Target(NOW - 4 * MINUTE, "postgres-2")}),
+        NOW + 6 * MINUTE,
+    ),
+    ("TargetBusy", candidate(**ledger(holder="other", renewed=NOW - timedelta(seconds=59))), None),
+    (
+        "CauseKeepsComingBack",
+        candidate(**ledger(*(attempt(m, "NotHealed", "ProcessDown") for m in (230, 130, 20)))),
+        NOW + 10 * MINUTE,
+    ),
+    ("CircuitOpen", candidate(**ledger(*(attempt(m, "Inconclusive") for m in (50, 40, 30)))), NOW + 30.5 * MINUTE),
+    ("Cooldown", candidate(**ledger(attempt(8))), NOW + 2.5 * MINUTE),
+    (
+        "BudgetUsedUp",
+        candidate(**ledger(*(attempt(m, action="terminateIdleSessions") for m in (50, 40, 30)))),
+        NOW + 10 * MINUTE,
+    ),
+    (
+        "BudgetUsedUp",
+        candidate(**ledger(*(attempt(m, action="terminateIdleSessions") for m in (1430, 900, 800, 700, 600, 500)))),
+        NOW + 10 * MINUTE,
+    ),
+    (
+        "BudgetUsedUp",
+        candidate(
+            ledgers={f"c{n}": Ledger(tuple(attempt(59 - n - m / 10, action="x") for m in range(5))) for n in range(2)}
+        ),
+        None,
+    ),
+]
+
+
+@pytest.mark.parametrize(("reason", "case", "until"), REFUSED)
+def test_refused(reason: str, case: Candidate, until: datetime | None) -> None:
+    refusal = first_refusal(case)
+    assert refusal is not None
+    assert refusal.reason == reason
+    assert refusal.message
+    if until is not None:
+        assert refusal.next_allowed_at == until
+
+
+def test_pause_refuses_with_its_reason() -> None:
+    c = candidate()
+    spec = c.stack.spec.model_copy(update={"paused": True, "pause_reason": "migration of the schema"})
+    refusal = first_refusal(replace(c, stack=c.stack.model_copy(update={"spec": spec})))
+    assert refusal is not None
+    assert refusal.reason == "Paused"
+    assert "migration of the schema" in refusal.message
+
+
+def test_back_off_doubles_and_its_jitter_is_stable() -> None:
+    one = first_refusal(candidate(**ledger(attempt(0.6, "NotHealed"))))
+    two = first_refusal(candidate(**ledger(attempt(30, "NotHealed"), attempt(0.6, "NotHealed"))))
+    assert one is not None
+    assert two is not None
+    assert one.reason == two.reason == "Backoff"
+    assert one == first_refusal(candidate(**ledger(attempt(0.6, "NotHealed"))))
+    began = NOW - 0.1 * MINUTE
+    assert one.next_allowed_at is not None
+    assert two.next_allowed_at is not None
+    assert MINUTE <= one.next_allowed_at - began <= 1.1 * MINUTE
+    assert 2 * MINUTE <= two.next_allowed_at - began <= 2.2 * MINUTE
+
+
+ALLOWED = [
+    candidate(),
+    candidate(**ledger(holder="other", renewed=NOW - timedelta(seconds=61))),
+    candidate(**ledger(holder="me", renewed=NOW)),
+    candidate(**ledger(attempt(11))),
+    candidate(**ledger(*(attempt(m, "Inconclusive") for m in (200, 190, 180)))),
+    candidate(targets={"postgres": Target(NOW - 11 * MINUTE, "postgres-2")}),
+    candidate(**ledger(*(attempt(m, "NotHealed", "ProcessDown") for m in (500, 400)), attempt(300))),
+]
+
+
+@pytest.mark.parametrize("case", ALLOWED)
+def test_allowed(case: Candidate) -> None:
+    assert first_refusal(case) is None
+
+
+def test_an_attempt_that_nobody_finished_counts_as_a_failure() -> None:
+    old = ledger(*(attempt(m, "") for m in (110, 100, 90)))
+    refusal = first_refusal(candidate(**old))
+    assert refusal is not None
+    assert refusal.reason == "CircuitOpen"
+
+
+def test_a_step_without_an_effect_needs_no_budget() -> None:
+    c = candidate(failed_lookups=("everything",), **ledger(*(attempt(m) for m in (3, 2, 1))))
+    assert first_refusal(replace(c, planned=replace(c.planned, risk=Risk.NONE))) is None
