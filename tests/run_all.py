@@ -46,13 +46,12 @@ def stages() -> list[Stage]:
             ),
         ),
         Stage("unit", ([*PYTEST, "-n", "2", *existing("unit", "controllers")],)),
-        Stage("services", ([*PYTEST, *existing("stack", "adapters")],), ("postgresql", "redis-server")),
+        Stage("services", ([*PYTEST, *existing("stack")],), ("postgresql", "redis-server")),
         Stage("apiserver", ([*PYTEST, *existing("apiserver")],)),
         Stage(
             "e2e",
             ([*CLUSTER, "up"], [*CLUSTER, "images"], [*PYTEST, "-m", "e2e", *existing("e2e")]),
         ),
-        Stage("kill", ([str(BIN / "python"), str(CHECKOUT / "tests" / "kill" / "run.py")],)),
     ]
 
 

@@ -98,7 +98,10 @@ def watch_recovery(d: Draft, w: World) -> bool:
     """No step is in flight and the symptom is gone: by itself, or by a person's hand."""
     if w.stack is None or w.runbook is None:
         return True
-    d.look(delta(w.stack.spec.detection.interval))
+    interval = delta(w.stack.spec.detection.interval)
+    watching = d.status.mode is HealMode.OBSERVE and d.status.cause is not None and d.status.phase is Phase.IDENTIFIED
+    # Nothing will be done, so nobody waits for the next look: many observed incidents must not keep the process busy.
+    d.look(max(interval, IDLE) if watching else interval)
     if not verification.mitigated(d, w):
         return False
     until = verification.clear_until(d, w, w.runbook.verify)
