@@ -9,7 +9,7 @@ demo: venv            ## the main job, from an empty machine to a healed inciden
 	$(PY) tests/demo/run.py
 
 test: venv            ## all tests, in order of cost
-	$(PY) tests/run_all.py
+	$(PY) tests/run_all.py $(TEST_ARGS)
 
 lint: venv
 	.venv/bin/ruff check .
