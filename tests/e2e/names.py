@@ -13,6 +13,5 @@ SCENARIOS = (
     "e2e-paused",
     "e2e-approval",
     "e2e-deleted-in-the-middle",
-    "e2e-missing-stack",
     "e2e-leader-killed",
 )

@@ -261,9 +261,7 @@ def test_a_killed_node_recovers_with_its_data(node: Node) -> None:
     assert "not running" in node.command("status", check=False)
     printed = node.command("up")
     print(printed)
-    eventually(
-        "redis with its data", lambda: "yes" in node.in_pod("redis", "redis-cli", "get", "kept", check=False), 90
-    )
+    eventually("redis with its data", lambda: "yes" in node.in_pod("redis", "redis-cli", "get", "kept", check=False), 90)
 
 
 def test_a_deleted_claim_leaves_no_file(node: Node) -> None:

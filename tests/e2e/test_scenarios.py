@@ -5,69 +5,40 @@ Run them side by side: pytest tests/e2e/test_scenarios.py -n 3
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import time
 
 import pytest
 
+from tests.e2e.checks import (
+    Deploy,
+    asks_for_a_person,
+    caused_by,
+    check_end,
+    check_left_alone,
+    check_one_restart,
+    check_untouched,
+    uid,
+)
+from tests.e2e.faults import (
+    alive,
+    leaked_sessions,
+    mend_settings,
+    no_database_for_the_api,
+    out_of_memory,
+    shorten,
+    waiting,
+)
 from tests.harness import stackns
-from tests.harness.stackns import StackNamespace, condition, decisions, holds, steps
+from tests.harness.cluster import wait_for
+from tests.harness.stackns import decisions, holds, steps
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
-Stack = Callable[..., StackNamespace]
-
-
-def uid(ns: StackNamespace) -> str:
-    """Identity of the database pod."""
-    found: str = ns.database_pod()["metadata"]["uid"]
-    return found
+# The api gives its own look at the database two seconds; a probe of it must wait for longer.
+PATIENT = stackns.DETECTION | {"timeout": "3s"}
 
 
-def identified(cause: str) -> Callable[[Any], bool]:
-    """The incident names this cause."""
-    return lambda status: (status.get("cause") or {}).get("name") == cause
-
-
-def check_end(ns: StackNamespace, name: str, reason: str, cause: str) -> dict[str, Any]:
-    """Resolved for this reason, and true: a client of our own can work with the database, and the report tells the story."""
-    status = ns.wait_resolved(name)
-    assert ns.healthy(), (ns.health(), ns.database_problem())
-    assert status["phase"] == "Resolved"
-    assert condition(status, "Resolved")["reason"] == reason, stackns.brief(status)
-    assert status["cause"]["name"] == cause
-    assert not any(holds(status, c) for c in ("NeedsHuman", "NeedsApproval", "HealBlocked"))
-    stackns.wait_for("the report", lambda: ns.incident(name).get("report"), 15)
-    check_report(ns, name, cause)
-    return status
-
-
-def check_report(ns: StackNamespace, name: str, cause: str) -> None:
-    """A person can read it, and it holds no password."""
-    report = ns.report(name)
-    text = report["report.md"]
-    assert text.startswith(f"# Incident {name}")
-    assert f"**{cause}**" in text
-    assert "## Timeline" in text
-    assert not any(secret in part for part in report.values() for secret in ("local-only-app", "local-only-operator"))
-
-
-def check_untouched(ns: StackNamespace, before: str) -> None:
-    """The database pod is the very same, and nobody ordered a restart."""
-    assert uid(ns) == before
-    assert ns.restarts_ordered() == []
-    assert ns.attempts() == []
-
-
-def check_one_restart(ns: StackNamespace, name: str, before: str) -> None:
-    """Exactly one restart, entered in the ledger and carried by the pod template."""
-    step = next(s for s in ns.incident(name)["steps"] if s["name"] == "restartWorkload")
-    assert uid(ns) != before
-    assert ns.restarts_ordered() == [step["attemptId"]]
-    assert [(a["id"], a["outcome"]) for a in ns.attempts()] == [(step["attemptId"], "Healed")]
-
-
-def test_process_down(stack: Stack) -> None:
+def test_process_down(stack: Deploy) -> None:
     ns = stack()
     before = uid(ns)
     ns.freeze()
@@ -80,3 +51,135 @@ def test_process_down(stack: Stack) -> None:
     evidence = [part for part in ns.report("frozen") if part.startswith("evidence-")]
     assert evidence, "what a restart destroys was not kept"
     assert "StepStarted" in ns.api.events("frozen")
+
+
+def test_crash_loop(stack: Deploy) -> None:
+    """A setting that PostgreSQL cannot start with: a restart cannot help, and must not be repeated."""
+    ns = stack(edit=lambda runbook: shorten(runbook, "CrashLoop", "restartWorkload", "20s"))
+    before = uid(ns)
+    ns.psql("alter system set shared_buffers = '400GB'")
+    ns.api.exec("postgres-0", "pkill", "-INT", "-o", "postgres", check=False)
+    wait_for("a crash loop", lambda: waiting(ns) == "CrashLoopBackOff", 90)
+    ns.open("looping")
+    status = ns.wait_incident("looping", "a person is asked for", lambda s: holds(s, "NeedsHuman"), 120)
+    assert status["cause"]["name"] == "CrashLoop"
+    assert steps(status) == [("restartWorkload", "NotHealed")]
+    assert ns.database_problem() != ""
+    assert [a["outcome"] for a in ns.attempts()] == ["NotHealed"]
+    time.sleep(10)
+    assert len(ns.restarts_ordered()) == 1, "it was restarted again, though that had not helped"
+    assert uid(ns) != before
+    mend_settings(ns)
+    check_end(ns, "looping", "Recovered", "CrashLoop")
+    assert len(ns.restarts_ordered()) == 1
+
+
+def test_oom_killed(stack: Deploy) -> None:
+    """The kernel itself kills the server at its memory limit; Kubernetes starts it again, the operator must not."""
+    ns = stack()
+    before = uid(ns)
+    out_of_memory(ns, 1)
+    ns.open("hungry")
+    # Kubernetes waits ten seconds and more before it starts a container again that was killed twice.
+    out_of_memory(ns, 2)
+    ns.wait_incident("hungry", "OOMKilled", caused_by("OOMKilled"), 30)
+    status = check_end(ns, "hungry", "Recovered", "OOMKilled")
+    assert steps(status) == [("proposeMemory", "Skipped"), ("waitForRecovery", "Healed")]
+    assert "from 384Mi to 576Mi" in status["steps"][0]["summary"]
+    check_left_alone(ns, "hungry", before)
+
+
+def test_too_many_connections(stack: Deploy) -> None:
+    ns = stack()
+    before = uid(ns)
+    with leaked_sessions(ns) as sessions:
+        assert "connection" in ns.database_problem()
+        ns.open("leak")
+        status = check_end(ns, "leak", "Healed", "TooManyConnections")
+        assert steps(status) == [("terminateIdleSessions", "Healed")]
+        assert sum(not alive(s) for s in sessions) == min(25, len(sessions)), "more or fewer were ended than planned"
+    check_untouched(ns, before)
+    assert ns.api.read("deployments", "api")["metadata"]["generation"] == 1
+    assert [(a["action"], a["outcome"]) for a in ns.attempts()] == [("terminateIdleSessions", "Healed")]
+
+
+def test_auth_failed(stack: Deploy) -> None:
+    """A changed password: the right answer is to touch nothing and to say it."""
+    ns = stack()
+    before = uid(ns)
+    ns.psql("alter role docuquery password 'changed-by-somebody'")
+    assert "password authentication failed" in ns.database_problem()
+    ns.open("locked-out")
+    status = ns.wait_incident("locked-out", "a person is asked for", asks_for_a_person("AuthFailed"))
+    assert status["cause"]["name"] == "AuthFailed"
+    time.sleep(5)
+    check_left_alone(ns, "locked-out", before)
+    ns.psql("alter role docuquery password 'local-only-app'")
+    assert steps(check_end(ns, "locked-out", "Recovered", "AuthFailed")) == []
+    check_left_alone(ns, "locked-out", before)
+
+
+def test_network_policy(stack: Deploy) -> None:
+    """Only the api is kept out: the operator itself reaches the database, and must believe the api all the same."""
+    ns = stack(detection=PATIENT)
+    before = uid(ns)
+    ns.api.create("networkpolicies", no_database_for_the_api())
+    wait_for("the policy to bite", lambda: (ns.health() or {}).get("status") == "unhealthy", 30)
+    assert ns.database_problem() == ""
+    ns.open("kept-out")
+    status = ns.wait_incident("kept-out", "a person is asked for", asks_for_a_person("NetworkBlocked"))
+    assert any("no-database" in line for line in status["cause"]["evidence"]), "the policy is not named"
+    time.sleep(5)
+    check_left_alone(ns, "kept-out", before)
+    ns.api.delete("networkpolicies", "no-database")
+    assert steps(check_end(ns, "kept-out", "Recovered", "NetworkBlocked")) == []
+    check_left_alone(ns, "kept-out", before)
+
+
+def test_service_without_endpoints(stack: Deploy) -> None:
+    ns = stack()
+    before = uid(ns)
+    ns.api.patch("services", "postgres", {"spec": {"selector": {"app.kubernetes.io/name": "somebody-else"}}})
+    wait_for("nobody behind the Service", lambda: ns.database_problem() != "", 30)
+    ns.open("nobody-there")
+    status = ns.wait_incident("nobody-there", "a person is asked for", asks_for_a_person("NetworkBlocked"))
+    assert any("selector matches none" in line for line in status["cause"]["evidence"])
+    time.sleep(5)
+    check_left_alone(ns, "nobody-there", before)
+    ns.api.patch("services", "postgres", {"spec": {"selector": {"app.kubernetes.io/name": "postgres"}}})
+    assert steps(check_end(ns, "nobody-there", "Recovered", "NetworkBlocked")) == []
+    check_left_alone(ns, "nobody-there", before)
+
+
+def test_read_only(stack: Deploy) -> None:
+    ns = stack()
+    before = uid(ns)
+    ns.psql("alter system set default_transaction_read_only = on")
+    ns.psql("select pg_reload_conf()")
+    wait_for("a read-only server", lambda: "read-only" in ns.database_problem(), 30)
+    ns.open("no-writes")
+    ns.wait_incident("no-writes", "ReadOnly", caused_by("ReadOnly"))
+    time.sleep(5)
+    check_left_alone(ns, "no-writes", before)
+    mend_settings(ns)
+    status = check_end(ns, "no-writes", "Recovered", "ReadOnly")
+    assert steps(status) == [("waitForRecovery", "Healed")]
+    check_left_alone(ns, "no-writes", before)
+
+
+def test_disk_full(stack: Deploy) -> None:
+    """A restart of a server without disk ends in a crash loop: the operator must only propose a bigger volume."""
+    ns = stack()
+    before = uid(ns)
+    fill = "/var/lib/postgresql/data/fill"
+    ns.api.exec("postgres-0", "dd", "if=/dev/zero", f"of={fill}", "bs=64k", check=False)
+    wait_for("a full disk", lambda: (ns.health() or {}).get("status") == "unhealthy", 60)
+    ns.open("full")
+    status = ns.wait_incident("full", "a person is asked for", asks_for_a_person("DiskFull"), 90)
+    assert steps(status) == [("proposeVolume", "Skipped")]
+    assert "data-postgres-0 from 192Mi to 384Mi" in status["steps"][0]["summary"]
+    time.sleep(5)
+    check_left_alone(ns, "full", before)
+    ns.api.exec("postgres-0", "rm", fill)
+    check_end(ns, "full", "Recovered", "DiskFull")
+    check_left_alone(ns, "full", before)

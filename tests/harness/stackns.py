@@ -6,7 +6,7 @@ import copy
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import psycopg
@@ -34,14 +34,20 @@ class StackNamespace:
         self.api = Namespace(name)
 
     def deploy(
-        self, detection: Mapping[str, Any] = DETECTION, verify: Mapping[str, Any] = VERIFY, wait: float = 150
+        self,
+        detection: Mapping[str, Any] = DETECTION,
+        verify: Mapping[str, Any] = VERIFY,
+        edit: Callable[[JSON], None] = lambda _runbook: None,
+        wait: float = 150,
     ) -> None:
-        """Workloads, Stack and Runbook; returns when the stack is healthy by its own word."""
+        """Workloads, Stack and Runbook (changed by `edit`); returns when the stack is healthy by its own word."""
         cluster.ensure_namespace(self.name, LABELS)
         text = kubectl("kustomize", str(OVERLAY))
         objects = [quickened(o) for o in yaml.safe_load_all(text)]
         kubectl("apply", "-n", self.name, "-f", "-", text=yaml.safe_dump_all(objects))
-        kubectl("apply", "-n", self.name, "-f", "-", text=yaml.safe_dump_all([stack(detection), runbook(verify)]))
+        ours = runbook(verify)
+        edit(ours)
+        kubectl("apply", "-n", self.name, "-f", "-", text=yaml.safe_dump_all([stack(detection), ours]))
         wait_for(f"a healthy stack in {self.name}", self.healthy, wait, 0.5)
 
     def remove(self) -> None:

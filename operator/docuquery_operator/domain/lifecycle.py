@@ -64,7 +64,7 @@ def acknowledge(d: Draft, w: World) -> None:
         opened = d.status.times.opened_at or d.now
         at = min(max(ack.at or d.now, opened), d.now)
         d.times(acknowledged_at=at)
-        d.tell("Acknowledged", f"by {ack.by}")
+        d.tell("Acknowledged", f"by {ack.by}", announce=False)
     if ack is not None:
         d.condition("Acknowledged", True, "ByPerson", f"by {ack.by}")
     elif d.status.holds("Acknowledged"):
@@ -152,7 +152,8 @@ def needs_human(d: Draft, reason: str, message: str) -> None:
     d.condition("NeedsHuman", True, reason, message)
     d.summary(message)
     if fresh:
-        d.tell("NeedsHuman", f"{reason}: {message}", warning=True)
+        # Where the operator only observes, a person is at work already: the status carries it, one write is enough.
+        d.tell("NeedsHuman", f"{reason}: {message}", warning=True, announce=d.status.mode is not HealMode.OBSERVE)
 
 
 def problem(d: Draft, w: World) -> bool:

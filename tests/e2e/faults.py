@@ -1,0 +1,102 @@
+"""Faults of the scenarios, made in the running stack as they happen in life."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+
+from tests.harness.cluster import wait_for
+from tests.harness.stackns import StackNamespace
+
+
+def waiting(ns: StackNamespace) -> str:
+    """Why the database's container waits, '' when it runs."""
+    statuses = ns.database_pod()["status"].get("containerStatuses") or [{}]
+    reason: str = (statuses[0].get("state", {}).get("waiting") or {}).get("reason", "")
+    return reason
+
+
+def oom_kills(ns: StackNamespace) -> int:
+    """Restarts of the container whose last end was the kernel's."""
+    status = (ns.database_pod()["status"].get("containerStatuses") or [{}])[0]
+    ends = [status.get(s, {}).get("terminated") or {} for s in ("state", "lastState")]
+    killed = any(end.get("reason") == "OOMKilled" for end in ends)
+    return int(status["restartCount"]) + (1 if "terminated" in status["state"] else 0) if killed else 0
+
+
+def out_of_memory(ns: StackNamespace, count: int) -> None:
+    """Use up the container's memory; the server offers itself to the kernel first, for it holds the container up."""
+    hog = "echo 1000 > /proc/$(pgrep -o postgres)/oom_score_adj; x=$(head -c 800M /dev/zero | tr '\\0' a)"
+    deadline = time.monotonic() + 60
+    while oom_kills(ns) < count:
+        assert time.monotonic() < deadline, f"the kernel never killed the server: {ns.database_pod()['status']}"
+        ns.api.exec("postgres-0", "bash", "-c", hog, check=False)
+        time.sleep(0.5)
+
+
+@contextlib.contextmanager
+def leaked_sessions(ns: StackNamespace) -> Iterator[list[psycopg.Connection[Any]]]:
+    """Sessions of the application's role that begin a transaction and forget it, until the server takes no more."""
+    sessions: list[psycopg.Connection[Any]] = []
+    try:
+        while not refused(ns, sessions):
+            assert len(sessions) < 60, "the server takes connections without end"
+        yield sessions
+    finally:
+        for session in sessions:
+            session.close()
+
+
+def refused(ns: StackNamespace, sessions: list[psycopg.Connection[Any]]) -> bool:
+    """Whether the next session was refused; else it is kept."""
+    try:
+        session = ns.connect(timeout=5)
+    except psycopg.OperationalError:
+        return True
+    session.execute("select 1")
+    sessions.append(session)
+    return False
+
+
+def alive(session: psycopg.Connection[Any]) -> bool:
+    """Whether the server still knows it."""
+    try:
+        session.execute("select 1")
+        return True
+    except psycopg.Error:
+        return False
+
+
+def no_database_for_the_api() -> dict[str, Any]:
+    """The api may talk to anything but the database's port."""
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "no-database"},
+        "spec": {
+            "podSelector": {"matchLabels": {"app.kubernetes.io/name": "api"}},
+            "policyTypes": ["Egress"],
+            "egress": [{"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53}, {"port": 6379}]}],
+        },
+    }
+
+
+def mend_settings(ns: StackNamespace) -> None:
+    """Take back what ALTER SYSTEM has set, by its file: the server may not even run."""
+    path = "/var/lib/postgresql/data/pgdata/postgresql.auto.conf"
+
+    def emptied() -> bool:
+        done = ns.api.exec("postgres-0", "bash", "-c", f"> {path} && pkill -HUP -o postgres; echo done", check=False)
+        return "done" in done
+
+    wait_for("the settings to be taken back", emptied, 60)
+
+
+def shorten(runbook: dict[str, Any], cause: str, action: str, timeout: str) -> None:
+    """Give one step of one cause less time."""
+    found = next(c for c in runbook["spec"]["causes"] if c["name"] == cause)
+    next(s for s in found["remediate"] if s["action"] == action)["timeout"] = timeout
