@@ -16,6 +16,7 @@ Reconcile = Callable[[Key], Awaitable[float | None]]
 Observe = Callable[[Key, str, float], None]
 LONGEST_BACKOFF = 300.0
 REFUSED_AFTER = 30.0
+REREADS = 5
 
 
 class WorkQueue:
@@ -82,7 +83,8 @@ class WorkQueue:
             log.debug("not ready", extra={"key": str(key), "problem": str(problem)})
             return problem.after, "transient"
         except Conflict:
-            return 0.0 if self._failed(key) <= 5 else self._backoff(key), "conflict"
+            rereads = self._failed(key)
+            return 0.0 if rereads <= REREADS else self._backoff(key, rereads - REREADS), "conflict"
         except Unavailable as problem:
             self._failed(key)
             log.warning("API server unavailable", extra={"key": str(key), "problem": str(problem)[:300]})
@@ -91,7 +93,10 @@ class WorkQueue:
             self._failed(key)
             log.error("API server refused", extra={"key": str(key), "problem": str(problem)[:500]})
             return max(REFUSED_AFTER, self._backoff(key)), "refused"
-        except Exception:
+        except (Exception, asyncio.CancelledError):
+            # What the pass waited for may have been cancelled; only the worker's own cancellation ends the worker.
+            if _cancelled():
+                raise
             self._failed(key)
             log.exception("reconcile failed", extra={"key": str(key)})
             return self._backoff(key), "error"
@@ -102,8 +107,8 @@ class WorkQueue:
         self._failures[key] += 1
         return self._failures[key]
 
-    def _backoff(self, key: Key) -> float:
-        exponent = min(self._failures[key], 9)
+    def _backoff(self, key: Key, failures: int | None = None) -> float:
+        exponent = min(failures or self._failures[key], 9)
         return min(LONGEST_BACKOFF, 2.0**exponent) * random.uniform(0.9, 1.1)
 
     async def _next(self) -> Key:
@@ -120,3 +125,9 @@ class WorkQueue:
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await self._wake.wait()
+
+
+def _cancelled() -> bool:
+    """Whether the running task itself is to end."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
