@@ -40,18 +40,26 @@ def stages() -> list[Stage]:
             "lint",
             (
                 [str(BIN / "ruff"), "check", "."],
+                [str(BIN / "ruff"), "format", "--check", "."],
                 [str(BIN / "mypy")],
                 [str(BIN / "lint-imports")],
                 [str(BIN / "python"), "-m", "docuquery_operator", "crds", "--check"],
             ),
         ),
         Stage("unit", ([*PYTEST, "-n", "2", *existing("unit", "controllers")],)),
-        Stage("services", ([*PYTEST, *existing("stack")],), ("postgresql", "redis-server")),
-        Stage("apiserver", ([*PYTEST, *existing("apiserver")],)),
+        Stage("services", ([*PYTEST, *existing("stack", "adapters")],), ("postgresql", "redis-server")),
+        Stage("apiserver", ([*PYTEST, *existing("apiserver", "chart")],)),
         Stage(
             "e2e",
-            ([*CLUSTER, "up"], [*CLUSTER, "images"], [*PYTEST, "-m", "e2e", *existing("e2e")]),
+            (
+                [*CLUSTER, "up"],
+                [*CLUSTER, "images"],
+                [*PYTEST, *existing("e2e/test_local_cluster.py")],
+                # Three stacks side by side are what two cores carry.
+                [*PYTEST, "-n", "3", *existing("e2e/test_scenarios.py", "e2e/test_people.py")],
+            ),
         ),
+        Stage("kill", ([*PYTEST, "-s", *existing("kill")],)),
     ]
 
 

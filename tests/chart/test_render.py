@@ -22,7 +22,11 @@ def test_lint(values: str) -> None:
 
 
 TOGGLES: list[tuple[dict[str, Any], set[str], set[str]]] = [
-    ({}, {"CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding", "PodDisruptionBudget", "Service"}, {"ServiceMonitor"}),
+    (
+        {},
+        {"CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding", "PodDisruptionBudget", "Service"},
+        {"ServiceMonitor"},
+    ),
     (WATCHED, {"Role", "RoleBinding"}, {"ClusterRoleBinding"}),
     (WATCHED | {"rbac.aggregate": False}, {"Role"}, {"ClusterRole"}),
     ({"rbac.create": False, "rbac.aggregate": False}, {"ServiceAccount"}, {"Role", "ClusterRole", "RoleBinding"}),
@@ -138,7 +142,11 @@ def test_selectors_match_the_operator_and_not_the_test_pod() -> None:
 
 
 def test_the_network_policy_is_narrow() -> None:
-    values = WATCHED | POLICY | {"networkPolicy.apiServer.cidrs": ["10.0.0.1/32"], "networkPolicy.metricsFrom": [{"podSelector": {}}]}
+    values = (
+        WATCHED
+        | POLICY
+        | {"networkPolicy.apiServer.cidrs": ["10.0.0.1/32"], "networkPolicy.metricsFrom": [{"podSelector": {}}]}
+    )
     spec = only(render(values), "NetworkPolicy")["spec"]
     assert spec["policyTypes"] == ["Ingress", "Egress"]
     assert len(spec["ingress"]) == 1

@@ -158,5 +158,3 @@ class FakeMetrics:
 
     def probe(self, probe: str, seconds: float) -> None:
         self.probes[probe] += 1
-
-

@@ -112,7 +112,9 @@ class Rig:
         self.start()
 
     def _objects(self) -> None:
-        data = {k: base64.b64encode(v.encode()).decode() for k, v in {"username": "op", "password": "hunter2hunter2"}.items()}
+        data = {
+            k: base64.b64encode(v.encode()).decode() for k, v in {"username": "op", "password": "hunter2hunter2"}.items()
+        }
         self.server.put(SECRET, {"metadata": self._meta("postgres-operator"), "data": data})
         spec = {"components": COMPONENTS, "detection": self.detection, "healing": {"mode": self.mode}}
         self.server.put(STACK, {"metadata": self._meta("docuquery"), "spec": spec})

@@ -148,9 +148,7 @@ class Postgres:
 
     def __init__(self, folder: pathlib.Path) -> None:
         """Make a cluster in `folder`."""
-        binaries = sorted(
-            pathlib.Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3])
-        )
+        binaries = sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]))
         if not binaries:
             pytest.skip("PostgreSQL is missing: apt-get install postgresql")
         self._bin = binaries[-1].parent

@@ -46,9 +46,7 @@ def test_upload_worker_query(stack: Stack) -> None:
         assert processed(stack, identity)["chunks"] == 4
     count = http("POST", f"{stack.qdrant.url}/collections/documents/points/count", {"exact": True}).json()
     assert count["result"]["count"] == 4
-    found = http("POST", f"{stack.app.url}/query", {"text": "zebra Vaduz", "top": 2}, client("10.9.0.1")).json()[
-        "results"
-    ]
+    found = http("POST", f"{stack.app.url}/query", {"text": "zebra Vaduz", "top": 2}, client("10.9.0.1")).json()["results"]
     assert [hit["document_id"] for hit in found] == [identity] * 2
     assert "zebra crossing" in found[0]["text"]
     info = http("GET", f"{stack.app.url}/info").json()

@@ -34,9 +34,7 @@ def test_embedding_has_length_one(words: str) -> None:
 
 def test_equal_words_are_near() -> None:
     """Order and case do not matter; other words do."""
-    one, same, other = (
-        text.embed(each) for each in ("Invoice from Vaduz", "vaduz FROM invoice", "kernel of a harbour")
-    )
+    one, same, other = (text.embed(each) for each in ("Invoice from Vaduz", "vaduz FROM invoice", "kernel of a harbour"))
     assert one == same
     assert sum(a * b for a, b in zip(one, other, strict=True)) < 0.9
 

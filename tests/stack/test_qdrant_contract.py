@@ -62,9 +62,7 @@ class Replay:
         """Send one request and remember what it made."""
         request = trace["request"]
         path = self._translated(request["path"])
-        answer = (
-            self._upload(path) if "/snapshots/upload" in path else self._send(request["method"], path, request["body"])
-        )
+        answer = self._upload(path) if "/snapshots/upload" in path else self._send(request["method"], path, request["body"])
         if request["method"] == "POST" and path.endswith("/snapshots"):
             self._remember(trace, answer)
         return answer
@@ -124,10 +122,7 @@ def test_recorded_traces(double: QdrantDouble) -> None:
         if trace["request"]["method"] == "PUT" and trace["request"]["path"] == "/collections/documents":
             fill(double)
     assert compared == sum("response" in trace for trace in TRACES) == 31
-    assert (
-        http("POST", f"{double.url}/collections/uploaded/points/count", {"exact": True}).json()["result"]["count"]
-        == 4000
-    )
+    assert http("POST", f"{double.url}/collections/uploaded/points/count", {"exact": True}).json()["result"]["count"] == 4000
 
 
 def test_metrics_have_real_names(double: QdrantDouble) -> None:
@@ -215,18 +210,13 @@ def test_answers_keep_the_promise_of_the_document(double: QdrantDouble) -> None:
 
 def test_points_survive_a_restart(double: QdrantDouble) -> None:
     """Written means kept, also after the process was killed."""
-    http(
-        "PUT", f"{double.url}/collections/documents", {"vectors": {"size": 8, "distance": "Cosine"}, "shard_number": 2}
-    )
+    http("PUT", f"{double.url}/collections/documents", {"vectors": {"size": 8, "distance": "Cosine"}, "shard_number": 2})
     fill(double, 300)
     assert double.process.child
     double.process.child.kill()
     double.process.child.wait()
     double.start()
-    assert (
-        http("POST", f"{double.url}/collections/documents/points/count", {"exact": True}).json()["result"]["count"]
-        == 300
-    )
+    assert http("POST", f"{double.url}/collections/documents/points/count", {"exact": True}).json()["result"]["count"] == 300
 
 
 def test_scroll_pages_over_all_shards(double: QdrantDouble) -> None:

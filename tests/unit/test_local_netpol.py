@@ -39,9 +39,7 @@ def test_the_whole_table_is_replaced_in_one_script() -> None:
 
 def test_a_pod_selector_means_pods_of_the_same_namespace() -> None:
     script = rendered(
-        policy(
-            {"matchLabels": {"app": "redis"}}, ingress=[{"from": [{"podSelector": {"matchLabels": {"app": "api"}}}]}]
-        )
+        policy({"matchLabels": {"app": "redis"}}, ingress=[{"from": [{"podSelector": {"matchLabels": {"app": "api"}}}]}])
     )
     assert chain(script, "ingress_10_61_0_6") == ["ip saddr { 10.61.0.5 } return", "drop"]
     assert "ip daddr 10.61.0.6 jump ingress_10_61_0_6" in chain(script, "forward")
@@ -90,9 +88,7 @@ def test_an_egress_policy_guards_the_way_to_the_node_too() -> None:
 
 def test_policies_add_up() -> None:
     redis = {"matchLabels": {"app": "redis"}}
-    script = rendered(
-        policy(redis, ingress=[{"ports": [{"port": 1}]}]), policy(redis, ingress=[{"ports": [{"port": 2}]}])
-    )
+    script = rendered(policy(redis, ingress=[{"ports": [{"port": 1}]}]), policy(redis, ingress=[{"ports": [{"port": 2}]}]))
     assert chain(script, "ingress_10_61_0_6") == ["tcp dport 1 return", "tcp dport 2 return", "drop"]
 
 

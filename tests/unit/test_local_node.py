@@ -129,9 +129,7 @@ def test_a_cluster_is_not_handled_under_another_range(tmp_path: Path) -> None:
 
 
 def test_copy_sources_leaves_out_other_stages_and_flags() -> None:
-    text = (
-        'FROM a\nCOPY --chown=1:1 one two /x/\nCOPY --from=build /v /v\nADD ["a b", "/c"]\nCOPY three \\\n  four /y\n'
-    )
+    text = 'FROM a\nCOPY --chown=1:1 one two /x/\nCOPY --from=build /v /v\nADD ["a b", "/c"]\nCOPY three \\\n  four /y\n'
     assert images.copy_sources(text) == ["one", "two", "a b", "three", "four"]
 
 

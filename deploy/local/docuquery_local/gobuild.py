@@ -105,9 +105,7 @@ def _compile(settings: Settings, wanted: Build, binary: Path) -> None:
     with tempfile.TemporaryDirectory(dir=settings.cache / "bin", prefix=".build-") as directory:
         made = Path(directory) / wanted.name
         environment = {"CGO_ENABLED": "0", "GOBIN": directory, "GOFLAGS": "-buildvcs=false", "PATH": path}
-        run_long(
-            _command(wanted, made), what=wanted.title, log=log, env=environment, cwd=_folder(wanted) or Path(directory)
-        )
+        run_long(_command(wanted, made), what=wanted.title, log=log, env=environment, cwd=_folder(wanted) or Path(directory))
         made.replace(binary)
 
 

@@ -152,9 +152,7 @@ def _load_once(settings: Settings, image: Image, archive: Path) -> None:
 def _build_in_docker(settings: Settings, image: Image) -> None:
     log = settings.cache / "logs" / "docker-build.log"
     dockerfile, context = str(CHECKOUT / image.dockerfile), str(CHECKOUT / image.context)
-    run_long(
-        ["docker", "build", "--quiet", "--tag", image.name, "--file", dockerfile, context], what=image.name, log=log
-    )
+    run_long(["docker", "build", "--quiet", "--tag", image.name, "--file", dockerfile, context], what=image.name, log=log)
     load = ["kind", "load", "docker-image", "--name", settings.node, image.name]
     run_long(load, what=f"loading {image.name}", log=log)
     say(f"{image.name}: built and loaded")

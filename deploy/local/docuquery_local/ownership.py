@@ -52,6 +52,4 @@ def _mark(settings: Settings) -> dict[str, object]:
 
 
 def _foreign(settings: Settings) -> LocalClusterError:
-    return LocalClusterError(
-        f"{settings.state} holds files of something else: set DOCUQUERY_STATE to an empty directory"
-    )
+    return LocalClusterError(f"{settings.state} holds files of something else: set DOCUQUERY_STATE to an empty directory")

@@ -45,9 +45,7 @@ class Document:
         operation = self._operation(method, path)
         schema = _json_schema(operation["responses"]["200"]) if operation else None
         return (
-            [f"no JSON answer known for {method} {path}"]
-            if schema is None
-            else list(self._problems(schema, body, "answer"))
+            [f"no JSON answer known for {method} {path}"] if schema is None else list(self._problems(schema, body, "answer"))
         )
 
     def _operation(self, method: str, path: str) -> dict[str, Any] | None:
@@ -90,9 +88,7 @@ class Document:
             return
         if "enum" in schema and value not in schema["enum"]:
             yield f"{where}: {value!r:.60} is none of {schema['enum']}"
-        if isinstance(value, (int, float)) and not schema.get("minimum", value) <= value <= schema.get(
-            "maximum", value
-        ):
+        if isinstance(value, (int, float)) and not schema.get("minimum", value) <= value <= schema.get("maximum", value):
             yield f"{where}: {value} is out of bounds"
         if schema.get("format") == "uuid" and not _is_uuid(value):
             yield f"{where}: {value!r:.60} is not a UUID"

@@ -125,9 +125,7 @@ class Collection:
             )
         matching = convert.condition_filter(body.get("filter"))
         ids = [convert.point_id(each) for each in body.get("points", [])]
-        operation = (
-            UpdateOperation.delete_points_by_filter(matching) if matching else UpdateOperation.delete_points(ids)
-        )
+        operation = UpdateOperation.delete_points_by_filter(matching) if matching else UpdateOperation.delete_points(ids)
         with self._lock:
             for shard in self._shards:
                 shard.update(operation)
@@ -191,9 +189,7 @@ class Collection:
             return [
                 record
                 for number, shard in enumerate(self._shards)
-                for record in shard.retrieve(
-                    [each for each in ids if self._home(each) == number], with_payload, with_vector
-                )
+                for record in shard.retrieve([each for each in ids if self._home(each) == number], with_payload, with_vector)
             ]
 
     def _home(self, value: convert.PointId) -> int:

@@ -37,9 +37,7 @@ def render(store: Store, snapshots: Counters, traffic: Traffic) -> str:
 
 
 def _server(snapshots: Counters) -> list[str]:
-    status = dict(
-        line.split(":", 1) for line in pathlib.Path("/proc/self/status").read_text().splitlines() if ":" in line
-    )
+    status = dict(line.split(":", 1) for line in pathlib.Path("/proc/self/status").read_text().splitlines() if ":" in line)
     return [
         f'app_info{{name="qdrant-edge-double",version="{VERSION}"}} 1',
         "app_status_recovery_mode 0",

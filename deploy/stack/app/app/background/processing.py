@@ -86,9 +86,7 @@ class Processor:
         rows = [(document, position, text.point_id(document, position), part) for position, part in enumerate(parts)]
         with self._database.transaction(), self._database.cursor() as cursor:
             cursor.execute("DELETE FROM chunks WHERE document_id = %s", (document,))
-            cursor.executemany(
-                "INSERT INTO chunks (document_id, position, point_id, body) VALUES (%s, %s, %s, %s)", rows
-            )
+            cursor.executemany("INSERT INTO chunks (document_id, position, point_id, body) VALUES (%s, %s, %s, %s)", rows)
             self._set_status(document, "processed", None)
 
     def _set_status(self, document: uuid.UUID, status: str, reason: str | None) -> None:
