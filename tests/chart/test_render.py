@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import json
+import operator
 from typing import Any
 
 import pytest
@@ -161,11 +164,15 @@ def test_a_digest_pins_the_image() -> None:
     assert container["image"] == f"docuquery-operator:dev@{digest}"
 
 
-def test_every_value_is_in_the_schema_and_in_the_readme() -> None:
+def test_the_readme_names_every_value_with_its_default() -> None:
     values = yaml.safe_load((CHART / "values.yaml").read_text())
     readme = (CHART / "README.md").read_text()
-    missing = [path for path in _paths(values) if f"`{path}`" not in readme]
-    assert not missing
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in readme.splitlines() if line.startswith("| `")]
+    assert sorted(row[0].strip("`") for row in rows) == sorted(_paths(values))
+    told = {row[0].strip("`"): row[1].strip("`") for row in rows if row[1].startswith("`")}
+    for path, default in told.items():
+        value = functools.reduce(operator.getitem, path.split("."), values)
+        assert default == (value if isinstance(value, str) and value else json.dumps(value)), path
 
 
 def _paths(values: Any, prefix: str = "") -> list[str]:
