@@ -1,0 +1,75 @@
+"""docs/metrics.md and the registry say the same: every metric with its type and labels, and no other."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from pathlib import Path
+
+from docuquery_operator.ports import Key
+from docuquery_operator.runtime.metrics import OperatorMetrics
+from docuquery_operator.runtime.workqueue import WorkQueue
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
+Metric = tuple[str, str, tuple[str, ...]]
+
+
+def _rows(first: str) -> list[list[str]]:
+    """Rows of the table whose head begins with this cell; every cell but the labels' must say something."""
+    lines = PAGE.read_text(encoding="utf-8").splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith(f"| {first} |"))
+    rows = []
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip() for cell in line.strip("|").split("|")])
+    return rows
+
+
+def _words(cell: str) -> tuple[str, ...]:
+    return tuple(word.strip().strip("`") for word in cell.split(",") if word.strip())
+
+
+def _registered() -> set[Metric]:
+    """Names as they are exposed. The labels of a metric that has counted nothing yet are kept by its collector alone."""
+    registry = OperatorMetrics().registry
+    labels = {
+        name: tuple(getattr(collector, "_labelnames", ()))
+        for collector, names in registry._collector_to_names.items()
+        for name in names
+    }
+    return {(f.name + ("_total" if f.type == "counter" else ""), f.type, labels.get(f.name, ())) for f in registry.collect()}
+
+
+def test_every_metric_is_explained_and_no_other() -> None:
+    rows = _rows("metric")
+    assert all(meaning for *_, meaning in rows)
+    documented = [(name.strip("`"), kind, _words(labels)) for name, kind, labels, _ in rows]
+    assert len(documented) == len(set(documented))
+    assert set(documented) == _registered()
+
+
+def test_the_names_are_those_of_the_exposition() -> None:
+    """What Prometheus reads, once everything has counted something."""
+    metrics = OperatorMetrics()
+    metrics.refused("Cooldown")
+    metrics.step("postgres", "Healed")
+    metrics.probe("workload", 0.1)
+    metrics.reconciled(Key("stacks", "here", "docuquery"), "success", 0.1)
+    metrics.resync_finds.labels("stacks").inc()
+    lines = [line for line in metrics.text().decode().splitlines() if not line.startswith("#")]
+    shown = {line.partition(" ")[0].partition("{")[0] for line in lines}
+    for name, kind, labels in _registered():
+        series = f"{name}_bucket" if kind == "histogram" else name
+        assert series in shown
+        found = next(line for line in lines if line.startswith((f"{series} ", f"{series}{{")))
+        assert all(f'{label}="' in found for label in labels), found
+
+
+def test_every_result_of_a_pass_is_explained() -> None:
+    source = ast.parse(textwrap.dedent(inspect.getsource(WorkQueue._once)))
+    returned = [node.value for node in ast.walk(source) if isinstance(node, ast.Return)]
+    results = {r.elts[1].value for r in returned if isinstance(r, ast.Tuple) and isinstance(r.elts[1], ast.Constant)}
+    assert len(results) > 1
+    assert {row[0].strip("`") for row in _rows("`result` of a pass")} == results
