@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import psycopg
-from psycopg import sql
+from psycopg import errors, sql, waiting
+from psycopg.abc import PQGen
 from psycopg.rows import DictRow, dict_row
 
 from ..domain.redaction import redact
@@ -31,10 +33,10 @@ BY_WORDS = (
     ("password authentication failed", "auth"),
     ("no pg_hba.conf entry", "auth"),
     ("authentication failed", "auth"),
-    ('role "', "auth"),
     ("too many clients", "too_many_connections"),
     ("remaining connection slots", "too_many_connections"),
     ("too many connections", "too_many_connections"),
+    ('role "', "auth"),
     ("does not exist", "missing_database"),
     ("the database system is", "starting"),
     ("not yet accepting connections", "starting"),
@@ -48,6 +50,11 @@ BY_WORDS = (
     ("timeout expired", "timeout"),
     ("timed out", "timeout"),
 )
+# Names of hosts, databases and roles are not the server's words.
+_ADDRESS = re.compile(r'connection to server at "[^"\n]*"[^\n]*? failed: ')
+_NAMES = re.compile(r'"[^\n]*"')
+# What reading a nonsensical answer raises, besides psycopg's own errors.
+NONSENSE = (LookupError, TypeError, ValueError)
 
 SETTINGS = """
 select current_setting('max_connections')::int as max_connections,
@@ -74,18 +81,20 @@ select pid, pg_blocking_pids(pid) as blocked_by,
        extract(epoch from clock_timestamp() - query_start)::float as waited
   from pg_stat_activity where wait_event_type = 'Lock' limit 500
 """
+# Text of another database may be in another encoding, and is none of our business.
 BY_PID = """
 select pid, backend_start::text as started, coalesce(usename, '') as role, application_name as application,
-       left(query, 200) as query
+       left(case when datname = current_database() then query else '' end, 200) as query
   from pg_stat_activity where pid = any(%(pids)s)
 """
 ACTIVITY = """
 select pid, usename, application_name, host(client_addr) as client, state, wait_event_type, wait_event,
-       backend_start::text, state_change::text, left(query, 200) as query
+       backend_start::text, state_change::text,
+       left(case when datname = current_database() then query else '' end, 200) as query
   from pg_stat_activity where backend_type = 'client backend' order by state_change limit 100
 """
 TERMINATE = """
-select count(pg_terminate_backend(pid))::int as ended from pg_stat_activity
+select count(*) filter (where pg_terminate_backend(pid))::int as ended from pg_stat_activity
  where pid = %(pid)s and backend_start::text = %(started)s and (not %(idle)s or state like 'idle in transaction%%')
 """
 ALIVE = """
@@ -112,17 +121,21 @@ class PsycopgDatabase:
         except psycopg.Error as problem:
             outcome = classify(problem)
             return DatabaseFacts(outcome, _first_line(problem), problem.sqlstate or "")
+        except NONSENSE as problem:
+            return DatabaseFacts("error", f"the answer makes no sense: {type(problem).__name__}")
 
     async def terminate(
         self, target: DatabaseTarget, sessions: Sequence[tuple[int, str]], only_idle: bool, timeout: float
     ) -> int:
         """pg_terminate_backend for each session that is still the one that was meant."""
         ended = 0
-        with suppress(TimeoutError, psycopg.Error):
+        with suppress(TimeoutError, psycopg.Error, *NONSENSE):
             async with asyncio.timeout(timeout), _connected(target, timeout) as connection:
                 for pid, started in sessions:
-                    row = await _one(connection, TERMINATE, {"pid": pid, "started": started, "idle": only_idle})
-                    ended += row["ended"]
+                    # A session that we may not end does not protect the others.
+                    with suppress(errors.InsufficientPrivilege):
+                        row = await _one(connection, TERMINATE, {"pid": pid, "started": started, "idle": only_idle})
+                        ended += row["ended"]
         return ended
 
     async def alive(
@@ -134,26 +147,42 @@ class PsycopgDatabase:
             async with asyncio.timeout(timeout), _connected(target, timeout) as connection:
                 alive: int = (await _one(connection, ALIVE, values))["alive"]
                 return alive
-        except (TimeoutError, psycopg.Error):
+        except (TimeoutError, psycopg.Error, *NONSENSE):
             return None
 
 
-Connection = psycopg.AsyncConnection[DictRow]
+class Connection(psycopg.AsyncConnection[DictRow]):
+    """A connection that is dropped when time is up.
+
+    psycopg would ask the server to cancel the query and wait for that up to ten seconds; a server that is frozen never does.
+    The statement_timeout ends a query that goes on.
+    """
+
+    async def wait(self, gen: PQGen[Any], interval: float = 0.1, timeout: float | None = None) -> Any:
+        """Run one exchange with the server."""
+        try:
+            return await waiting.wait_async(gen, self.pgconn.socket, interval=interval, timeout=timeout)
+        except asyncio.CancelledError:
+            self.pgconn.finish()
+            raise
 
 
 @asynccontextmanager
 async def _connected(target: DatabaseTarget, timeout: float) -> AsyncIterator[Connection]:
     milliseconds = max(100, int(timeout * 1000))
-    connection: Connection = await psycopg.AsyncConnection.connect(
+    connection = await Connection.connect(
         host=target.host,
         port=target.port,
         dbname=target.database,
         user=target.user,
         password=target.password,
         application_name="docuquery-operator",
+        client_encoding="UTF8",
         connect_timeout=max(2, int(timeout)),
         # A tenant must not steer our queries: CNPG CVE-2026-55769.
-        options=f"-c search_path=pg_catalog -c statement_timeout={milliseconds} -c lock_timeout={milliseconds}",
+        # Nor how a session's start is written, as that is half of its identity.
+        options=f"-c search_path=pg_catalog -c statement_timeout={milliseconds} -c lock_timeout={milliseconds}"
+        " -c timezone=UTC -c datestyle=ISO,YMD",
         autocommit=True,
         row_factory=dict_row,
     )
@@ -172,6 +201,14 @@ async def _one(connection: Connection, query: Any, values: Mapping[str, Any] | N
 async def _all(connection: Connection, query: Any, values: Mapping[str, Any] | None = None) -> list[DictRow]:
     cursor = await connection.execute(query, values)
     return await cursor.fetchall()
+
+
+async def _texts(connection: Connection, query: Any, values: Mapping[str, Any] | None = None) -> list[DictRow]:
+    """Rows with other people's text, which may not be readable at all where the database has no encoding (SQL_ASCII)."""
+    try:
+        return await _all(connection, query, values)
+    except (psycopg.DataError, UnicodeDecodeError):
+        return []
 
 
 async def _write(connection: Connection) -> str:
@@ -211,7 +248,7 @@ async def _facts(connection: Connection, target: DatabaseTarget, row: DictRow, w
         blockers=await _blockers(connection, waiting),
         database_bytes=row["database_bytes"],
         wal_bytes=wal,
-        activity=tuple(dict(r) for r in await _all(connection, ACTIVITY)),
+        activity=tuple(dict(r) for r in await _texts(connection, ACTIVITY)),
     )
 
 
@@ -222,7 +259,7 @@ async def _blockers(connection: Connection, waiting: Sequence[DictRow]) -> tuple
     for pid in blocked:
         for root in _roots(pid, blocked):
             behind.setdefault(root, set()).add(pid)
-    rows = await _all(connection, BY_PID, {"pids": list(behind)}) if behind else []
+    rows = await _texts(connection, BY_PID, {"pids": list(behind)}) if behind else []
     waited = {r["pid"]: float(r["waited"] or 0) for r in waiting}
     return tuple(
         Blocker(waiting=len(behind[r["pid"]]), age_seconds=max(waited[p] for p in behind[r["pid"]]), **r) for r in rows
@@ -252,5 +289,5 @@ def classify(problem: psycopg.Error) -> str:
     """Outcome class of an error, by SQLSTATE where there is one, else by the server's words."""
     if problem.sqlstate in BY_STATE:
         return BY_STATE[problem.sqlstate]
-    text = str(problem)
+    text = _NAMES.sub('""', _ADDRESS.sub("", str(problem)))
     return next((outcome for words, outcome in BY_WORDS if words in text), "error")
