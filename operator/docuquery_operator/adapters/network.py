@@ -25,7 +25,9 @@ class SystemNetwork:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> SystemNetwork:
-        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=64, force_close=True))
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=64, force_close=True), cookie_jar=aiohttp.DummyCookieJar()
+        )
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -69,7 +71,7 @@ class SystemNetwork:
                 timeout=aiohttp.ClientTimeout(total=timeout),
                 allow_redirects=False,
             ) as response:
-                body = await response.content.read(BODY_LIMIT)
+                body = await _start_of(response.content)
                 took = (time.monotonic() - began) * 1000
                 return HttpAnswer(response.status, body.decode(errors="replace"), latency_ms=took)
         except TimeoutError:
@@ -80,3 +82,11 @@ class SystemNetwork:
     async def redis_ping(self, host: str, port: int, password: str, timeout: float) -> str:
         """PING."""
         return await redis.ping(host, port, password, timeout)
+
+
+async def _start_of(stream: aiohttp.StreamReader) -> bytes:
+    """The first 64 KiB, or all of it; one read() gives only what has come so far."""
+    body = b""
+    while len(body) < BODY_LIMIT and (piece := await stream.read(BODY_LIMIT - len(body))):
+        body += piece
+    return body

@@ -18,6 +18,9 @@ CLASSES: tuple[tuple[type[Exception], str], ...] = (
     (exceptions.ConnectionError, "refused"),
     (OSError, "refused"),
     (exceptions.RedisError, "error"),
+    # redis-py trusts its server: on nonsense its parser fails with any of these.
+    *((kind, "error") for kind in (ValueError, TypeError, AttributeError, LookupError, ArithmeticError)),
+    *((kind, "error") for kind in (RuntimeError, EOFError)),
 )
 
 
@@ -33,8 +36,8 @@ async def ping(host: str, port: int, password: str, timeout: float) -> str:
     )
     try:
         async with asyncio.timeout(timeout):
-            await client.ping()
-        return "ok"
+            pong = await client.ping()
+        return "ok" if pong is True else "error"
     except tuple(kind for kind, _ in CLASSES) as problem:
         return next(name for kind, name in CLASSES if isinstance(problem, kind))
     finally:
