@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import threading
 import time
@@ -33,6 +34,10 @@ class LeaderLease:
         self._term = 0
         self._renewed: float | None = None
         self._seen: tuple[str, float] = ("", 0.0)
+        self._highest = 0
+        self._asked = False
+        self._over = False
+        self._calling = asyncio.Lock()
         self.reached: float | None = None
 
     @property
@@ -59,18 +64,18 @@ class LeaderLease:
                 return
 
     async def release(self) -> None:
-        """Give the Lease back, so that the other replica need not wait for its end."""
-        if not self.leading():
+        """Give the Lease back, so that the other replica need not wait for its end; it is not taken again."""
+        self._over, self._renewed = True, None
+        if not self._asked:
             return
-        self._renewed = None
         body: JSON = {"spec": {"holderIdentity": "", "renewTime": _now()}}
         try:
-            async with asyncio.timeout(CALL_SECONDS):
+            async with asyncio.timeout(CALL_SECONDS), self._calling:
                 lease = await self._cluster.get(LEASE, self._namespace, self._name)
-                if lease is None or (lease.get("spec") or {}).get("holderIdentity") != self._identity:
-                    return
-                body["metadata"] = {"resourceVersion": lease["metadata"]["resourceVersion"]}
-                await self._cluster.patch(LEASE, self._namespace, self._name, body)
+                if lease is not None and (lease.get("spec") or {}).get("holderIdentity") == self._identity:
+                    body["metadata"] = {"resourceVersion": lease["metadata"]["resourceVersion"]}
+                    await self._cluster.patch(LEASE, self._namespace, self._name, body)
+                self._asked = False
         except (ApiError, TimeoutError) as problem:
             log.warning("the leader Lease was not given back", extra={"problem": str(problem)})
 
@@ -93,8 +98,8 @@ class LeaderLease:
     async def _try(self) -> bool:
         began = time.monotonic()
         try:
-            async with asyncio.timeout(CALL_SECONDS):
-                held = await self._take(began)
+            async with asyncio.timeout(CALL_SECONDS), self._calling:
+                held = not self._over and await self._take(began)
         except (ApiError, TimeoutError) as problem:
             if not isinstance(problem, Conflict):
                 log.warning("leader Lease not reached", extra={"problem": str(problem)[:200]})
@@ -105,25 +110,36 @@ class LeaderLease:
     async def _take(self, began: float) -> bool:
         lease = await self._cluster.get(LEASE, self._namespace, self._name)
         if lease is None:
-            fresh: JSON = {"holderIdentity": self._identity, "leaseTransitions": 1}
-            fresh |= {"leaseDurationSeconds": max(1, int(self._duration)), "acquireTime": _now(), "renewTime": _now()}
+            # Somebody may have deleted it: the terms that we know of must not come again.
+            fresh = self._claim(self._highest + 1) | {"acquireTime": _now()}
             await self._cluster.create(LEASE, self._namespace, {"metadata": {"name": self._name}, "spec": fresh})
-            self._term, self._renewed = 1, began
-            return True
+            return self._taken(self._highest + 1, began)
         spec: JSON = lease.get("spec") or {}
+        self._highest = max(self._highest, int(spec.get("leaseTransitions") or 0))
         holder = spec.get("holderIdentity") or ""
         mine = holder == self._identity and self._renewed is not None
         if not mine and not self._free(holder, str(spec.get("renewTime")), float(spec.get("leaseDurationSeconds") or 0)):
+            # Whatever we believed: it is somebody else's.
+            self._renewed, self._asked = None, False
             return False
-        transitions = int(spec.get("leaseTransitions") or 0) + (0 if mine else 1)
-        change: JSON = {"holderIdentity": self._identity, "renewTime": _now(), "leaseTransitions": transitions}
-        change["leaseDurationSeconds"] = max(1, int(self._duration))
-        if not mine:
-            change["acquireTime"] = _now()
+        term = self._highest + (0 if mine else 1)
+        change = self._claim(term) | ({} if mine else {"acquireTime": _now()})
         body = {"metadata": {"resourceVersion": lease["metadata"]["resourceVersion"]}, "spec": change}
         if await self._cluster.patch(LEASE, self._namespace, self._name, body) is None:
             return False
-        self._term, self._renewed = transitions, began
+        return self._taken(term, began)
+
+    def _claim(self, term: int) -> JSON:
+        """What is written to take or keep the Lease; from now on it may be ours, whatever the answer."""
+        self._asked = True
+        claim: JSON = {"holderIdentity": self._identity, "leaseTransitions": term, "renewTime": _now()}
+        return claim | {"leaseDurationSeconds": math.ceil(self._duration)}
+
+    def _taken(self, term: int, began: float) -> bool:
+        if self._over:
+            return False
+        self._term = self._highest = term
+        self._renewed = began
         return True
 
     def _free(self, holder: str, renew_time: str, duration: float) -> bool:
