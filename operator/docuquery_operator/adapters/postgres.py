@@ -33,6 +33,7 @@ BY_WORDS = (
     ("password authentication failed", "auth"),
     ("no pg_hba.conf entry", "auth"),
     ("authentication failed", "auth"),
+    ("no password supplied", "auth"),
     ("too many clients", "too_many_connections"),
     ("remaining connection slots", "too_many_connections"),
     ("too many connections", "too_many_connections"),
