@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -30,6 +30,16 @@ class Settings(BaseSettings):
     http_host: str = Field(default="0.0.0.0", description="Address of the same")
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Level of our own logs")
     kubeconfig: str | None = Field(default=None, description="Path of a kubeconfig; default: the pod's service account")
+
+    @field_validator("renew_seconds", "retry_seconds")
+    @classmethod
+    def _in_order(cls, value: float, info: ValidationInfo) -> float:
+        """A leader that stops acting later than it is replaced would be a second one."""
+        name = "lease_seconds" if info.field_name == "renew_seconds" else "renew_seconds"
+        longer = info.data.get(name)
+        if longer is not None and value >= longer:
+            raise ValueError(f"must be less than DOCUQUERY_{name.upper()}, which is {longer:g}; it is {value:g}")
+        return value
 
     @field_validator("watch_namespaces", mode="before")
     @classmethod

@@ -5,13 +5,22 @@ from __future__ import annotations
 import re
 
 MASK = "[redacted]"
+SECRET_NAME = re.compile(r"(?:password|passwd|pwd|secret|token|api[_-]?key|authorization|access[_-]?key)$", re.IGNORECASE)
 _RULES = (
-    # scheme://user:password@host
-    (re.compile(r"(\b[a-z][a-z0-9+.-]{0,30}://[^\s:/@]{0,100}:)[^\s@/]{1,200}(@)", re.IGNORECASE), rf"\1{MASK}\2"),
-    # password=…, token: …, "api_key": "…"
+    # scheme://user:password@host; a password may hold an @ that nobody has encoded
+    (re.compile(r"(\b[a-z][a-z0-9+.-]{0,30}://[^\s:/@]{0,100}:)[^\s/\"']{1,200}(@)", re.IGNORECASE), rf"\1{MASK}\2"),
+    # "password": "…", with everything up to the closing quote
     (
         re.compile(
-            r"((?:password|passwd|pwd|secret|token|api[_-]?key|authorization|access[_-]?key)[\"']?\s*[=:]\s*[\"']?)"
+            rf"({SECRET_NAME.pattern[:-1]}(?:\\*[\"'])?\s*[=:]\s*)(?:(\")(?:[^\"\\]|\\.){{0,400}}\"|(')(?:[^'\\]|\\.){{0,400}}')",
+            re.IGNORECASE,
+        ),
+        rf"\1\2\3{MASK}\2\3",
+    ),
+    # password=…, token: …, Authorization: Basic …
+    (
+        re.compile(
+            rf"({SECRET_NAME.pattern[:-1]}(?:\\*[\"'])?\s*[=:]\s*(?:\\*[\"'])?)(?:(?:bearer|basic)\s+)?"
             r"(?!\s)[^\s\"',;}]{1,400}",
             re.IGNORECASE,
         ),

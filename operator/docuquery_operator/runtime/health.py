@@ -35,9 +35,11 @@ class Health:
 
     def canary_sent(self) -> None:
         """Our Lease was renewed: the watch must show it soon."""
-        self._canary_sent = time.monotonic()
-        if self._canary_seen is None:
-            self._canary_seen = time.monotonic()
+        now = time.monotonic()
+        # After a gap, as when the API server was away, the watch has its time anew.
+        if self._canary_sent is None or now - self._canary_sent > CANARY_LIMIT / 3:
+            self._canary_seen = now
+        self._canary_sent = now
 
     def canary_seen(self) -> None:
         """The watch has shown our Lease."""

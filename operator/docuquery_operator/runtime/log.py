@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter
 
-from ..domain.redaction import redact
+from ..domain.redaction import MASK, SECRET_NAME, redact
 
 
 class RedactingFormatter(JsonFormatter):
     """Masks everything that looks like a secret, in the message, the fields and the traceback."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        """One line of JSON."""
-        return redact(super().format(record))
+    def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+        """Masked before it becomes JSON, so that no mask can break the line."""
+        return {name: _masked(name, value) for name, value in log_data.items()}
+
+
+def _masked(name: str, value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _masked(str(k), v) for k, v in value.items()}
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if SECRET_NAME.search(name):
+        return MASK
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_masked("", v) for v in value]
+    return redact(str(value))
 
 
 def configure(level: str) -> None:
