@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 
+from ..domain.redaction import redact
 from ..ports import JSON, POD, Conflict, Kind, Refused, Unavailable
 from .access import Access
 
@@ -16,6 +18,9 @@ LOG_BYTES = 32 * 1024
 PAGE = 500
 MERGE_PATCH = "application/merge-patch+json"
 NOT_FOUND, CONFLICT, TOO_MANY = 404, 409, 429
+# A slow request, and a page of a list that has grown too old: the same question later may be answered.
+LATER = (408, 410, TOO_MANY)
+LONGEST_WAIT = 30.0
 
 
 class KubernetesCluster:
@@ -86,7 +91,8 @@ class KubernetesCluster:
         try:
             await self._call("POST", _path(POD, namespace, pod) + "/eviction", body)
         except Unavailable as busy:
-            if busy.args[0].startswith("429"):
+            # A 429 without a budget is the API server's own throttling.
+            if busy.args[0].startswith("429") and "disruption budget" in busy.args[0].lower():
                 return str(busy)
             raise
         except Conflict:
@@ -115,34 +121,44 @@ class KubernetesCluster:
         content: str | None = None,
     ) -> tuple[int, JSON]:
         status, text = await self._raw(method, path, body, query, content)
-        return status, json.loads(text) if text and status != NOT_FOUND else {}
+        if status == NOT_FOUND:
+            return status, {}
+        try:
+            answer = json.loads(text)
+        except (ValueError, RecursionError):
+            answer = None
+        if not isinstance(answer, dict):
+            raise Unavailable(f"{method} {path}: the answer ({len(text)} characters) is not a JSON object")
+        return status, answer
 
     async def _raw(
         self, method: str, path: str, body: JSON | None, query: Mapping[str, str] | None, content: str | None
     ) -> tuple[int, str]:
         if self._session is None:
             raise RuntimeError("use the client as a context manager")
-        headers = self._access.headers() | {"Content-Type": content or "application/json", "Accept": "application/json"}
         data = None if body is None else json.dumps(body)
         try:
+            login = self._access.headers()
+            headers = login | {"Content-Type": content or "application/json", "Accept": "application/json"}
             async with self._session.request(
-                method, self._access.server + path, data=data, params=query, headers=headers
+                method, self._access.server + path, data=data, params=query, headers=headers, allow_redirects=False
             ) as response:
-                text = await response.text(errors="replace")
-                return response.status, _checked(response, text, method)
-        except (TimeoutError, aiohttp.ClientError, OSError) as problem:
-            raise Unavailable(f"{method} {path}: {type(problem).__name__} {problem}") from problem
+                text = (await response.read()).decode(errors="replace")
+                return response.status, _checked(response, text, method, tuple(v.split()[-1] for v in login.values()))
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as problem:
+            raise Unavailable(f"{method} {path}: {type(problem).__name__} {redact(str(problem))}"[:1024]) from None
 
 
-def _checked(response: aiohttp.ClientResponse, text: str, method: str) -> str:
+def _checked(response: aiohttp.ClientResponse, text: str, method: str, secrets: tuple[str, ...]) -> str:
     """The body of a good answer; 404 on reading and patching is an answer too."""
     status = response.status
-    if status < 400 or (status == NOT_FOUND and (method != "POST" or response.url.path.endswith("/eviction"))):
+    if status < 300 or (status == NOT_FOUND and (method != "POST" or response.url.path.endswith("/eviction"))):
         return text
-    message = _message(text)
+    message = redact(_message(text), secrets)
     if status == CONFLICT:
         raise Conflict(message)
-    if status == TOO_MANY or status >= 500:
+    # A redirect comes from something in between, never from the API server itself.
+    if status in LATER or status >= 500 or status < 400:
         raise Unavailable(f"{status}: {message}", after=_retry_after(response))
     raise Refused(status, message)
 
@@ -157,12 +173,19 @@ def _message(text: str) -> str:
 
 def _retry_after(response: aiohttp.ClientResponse) -> float:
     try:
-        return min(30.0, float(response.headers.get("Retry-After", "2")))
+        return min(LONGEST_WAIT, max(1.0, float(int(response.headers.get("Retry-After", "2")))))
     except ValueError:
         return 2.0
 
 
 def _path(kind: Kind, namespace: str, name: str = "") -> str:
-    scope = f"/namespaces/{namespace}" if namespace else ""
+    scope = f"/namespaces/{_segment(namespace)}" if namespace else ""
     base = f"{kind.prefix}{scope}/{kind.plural}"
-    return f"{base}/{name}" if name else base
+    return f"{base}/{_segment(name)}" if name else base
+
+
+def _segment(name: str) -> str:
+    """A name as one part of a path, whatever it holds."""
+    if name in (".", ".."):
+        raise Refused(400, f"no object can be named {name!r}")
+    return quote(name, safe="")
