@@ -9,8 +9,10 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
-Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter
+Reader: TypeAlias = asyncio.StreamReader
+Writer: TypeAlias = asyncio.StreamWriter
 Behaviour = Callable[[Reader, Writer], Awaitable[None]]
 SSL_REQUEST, GSS_REQUEST = 80877103, 80877104
 TLS_ALERT = bytes.fromhex("150303000202 28")

@@ -58,7 +58,7 @@ async def until(target: DatabaseTarget, fits: Callable[[DatabaseFacts], bool]) -
 
 def client(postgres: Postgres, user: str = APP, password: str = APP_PASSWORD, **more: Any) -> Client:
     """A session as an application opens it."""
-    values = {"host": "127.0.0.1", "dbname": DATABASE, "connect_timeout": 3} | more
+    values: dict[str, Any] = {"host": "127.0.0.1", "dbname": DATABASE, "connect_timeout": 3} | more
     return psycopg.connect(port=postgres.port, user=user, password=password, **values)
 
 
@@ -220,7 +220,7 @@ async def test_frozen_while_it_is_asked(target: DatabaseTarget, postgres: Postgr
     [{"password": "wrong"}, {"password": ""}, {"user": "nobody_at_all"}, {"password": "no\nno'; \\ \""}],
     ids=["wrong", "empty", "no such role", "odd"],
 )
-async def test_auth(target: DatabaseTarget, change: dict[str, str]) -> None:
+async def test_auth(target: DatabaseTarget, change: dict[str, Any]) -> None:
     found = await PsycopgDatabase().look(replace(target, **change), TIMEOUT)
     assert found.outcome == "auth", found
 
@@ -621,7 +621,7 @@ async def test_a_name_in_the_servers_words_is_not_the_servers_word(target: Datab
     ],
     ids=lambda c: repr(c)[:40],
 )
-async def test_hostile_targets(target: DatabaseTarget, change: dict[str, str]) -> None:
+async def test_hostile_targets(target: DatabaseTarget, change: dict[str, Any]) -> None:
     """Nothing in a name adds a parameter to the connection, and nothing raises."""
     found = await PsycopgDatabase().look(replace(target, **change), TIMEOUT)
     assert found.outcome in ("missing_database", "auth", "dns", "error", "refused", "timeout")

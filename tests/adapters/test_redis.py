@@ -33,7 +33,7 @@ async def ping(port: int, password: str = "", timeout: float = TIMEOUT) -> str:
 
 
 @contextlib.contextmanager
-def client(redis: Redis, **more: Any) -> Iterator[Client]:
+def client(redis: Redis, **more: Any) -> Iterator[Any]:
     """The administrator of the server under test."""
     with contextlib.closing(Client(port=redis.port, **more)) as connection:
         yield connection
