@@ -28,14 +28,18 @@ def oom_kills(ns: StackNamespace) -> int:
     return int(status["restartCount"]) + (1 if "terminated" in status["state"] else 0) if killed else 0
 
 
+# Many small processes, so that the kernel finds none larger than the server, which offers itself first.
+HOG = """echo 1000 > /proc/$(pgrep -o postgres)/oom_score_adj
+for _ in $(seq 200); do (x=$(head -c 4M /dev/zero | tr '\\0' a); sleep 20) & done; wait"""
+
+
 def out_of_memory(ns: StackNamespace, count: int) -> None:
-    """Use up the container's memory; the server offers itself to the kernel first, for it holds the container up."""
-    hog = "echo 1000 > /proc/$(pgrep -o postgres)/oom_score_adj; x=$(head -c 800M /dev/zero | tr '\\0' a)"
+    """Use up the container's memory until the kernel has ended the server `count` times since it was made."""
     deadline = time.monotonic() + 60
     while oom_kills(ns) < count:
         assert time.monotonic() < deadline, f"the kernel never killed the server: {ns.database_pod()['status']}"
-        ns.api.exec("postgres-0", "bash", "-c", hog, check=False)
-        time.sleep(0.5)
+        ns.api.exec("postgres-0", "bash", "-c", HOG, check=False)
+        time.sleep(1)
 
 
 @contextlib.contextmanager

@@ -57,7 +57,7 @@ def test_crash_loop(stack: Deploy) -> None:
     """A setting that PostgreSQL cannot start with: a restart cannot help, and must not be repeated."""
     ns = stack(edit=lambda runbook: shorten(runbook, "CrashLoop", "restartWorkload", "20s"))
     before = uid(ns)
-    ns.psql("alter system set shared_buffers = '400GB'")
+    ns.psql("alter system set ssl = on")
     ns.api.exec("postgres-0", "pkill", "-INT", "-o", "postgres", check=False)
     wait_for("a crash loop", lambda: waiting(ns) == "CrashLoopBackOff", 90)
     ns.open("looping")
