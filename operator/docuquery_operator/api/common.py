@@ -160,7 +160,10 @@ class StatusModel(ApiModel):
 
 
 def _utc(value: datetime) -> datetime:
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    try:
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    except OverflowError as problem:
+        raise ValueError("the time is not between the years 1 and 9999 in UTC") from problem
 
 
 def format_time(value: datetime) -> str:
@@ -222,6 +225,8 @@ TypeName = Annotated[
 ]
 Port = Annotated[int, Field(ge=1, le=65535, description="TCP port")]
 
+# A longer duration counts as a year: what is added to a time must stay a time.
+LONGEST_SECONDS = 366 * 24 * 3600.0
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -229,7 +234,8 @@ def seconds(duration: str) -> float:
     """Seconds of a Go-style duration; ValueError says what to write instead."""
     if not re.fullmatch(DURATION_PATTERN, duration):
         raise ValueError(f"'{duration}' is not a duration; write for example 30s, 5m or 1h30m")
-    return sum(float(n) * _UNITS[u] for n, u in re.findall(r"([0-9]+)(ms|s|m|h)", duration))
+    total = sum(float(n) * _UNITS[u] for n, u in re.findall(r"([0-9]+)(ms|s|m|h)", duration))
+    return min(total, LONGEST_SECONDS)
 
 
 def delta(duration: str) -> timedelta:

@@ -28,6 +28,7 @@ from .common import (
     Severity,
     StatusModel,
     Time,
+    seconds,
 )
 
 
@@ -131,6 +132,10 @@ class Component(ApiModel):
     scaling: Annotated[Scaling | None, Field(description="Bounds of scaling; absent: never scaled")] = None
 
 
+SHORTEST_PACE = 0.5
+SHORTEST_PATIENCE, LONGEST_PATIENCE = 0.1, 30.0
+
+
 class Detection(ApiModel):
     """How faults are noticed."""
 
@@ -138,6 +143,16 @@ class Detection(ApiModel):
     timeout: Annotated[Duration, Field(description="Time that one probe may take")] = "3s"
     failures: Annotated[int, Field(ge=1, le=100, description="Bad rounds in a row that count as a fault")] = 3
     recoveries: Annotated[int, Field(ge=1, le=100, description="Good rounds in a row that count as recovery")] = 3
+
+    @property
+    def pace(self) -> float:
+        """Seconds between two rounds; a shorter interval than half a second would only keep the process busy."""
+        return max(SHORTEST_PACE, seconds(self.interval))
+
+    @property
+    def patience(self) -> float:
+        """Seconds that a probe may take; a longer time-out would keep a pass from ending, and others from beginning."""
+        return min(max(SHORTEST_PATIENCE, seconds(self.timeout)), LONGEST_PATIENCE)
 
 
 class Threshold(ApiModel):

@@ -100,7 +100,7 @@ class Reporter:
 
 def name_of(incident: Incident) -> str:
     """Name of the ConfigMap."""
-    return f"{incident.metadata.name[:240]}-report"
+    return f"{incident.metadata.name[:240].rstrip('-.')}-report"
 
 
 def _config_map(incident: Incident, data: Mapping[str, str]) -> JSON:

@@ -235,9 +235,15 @@ def _component(incident: Incident, stack: Stack, runbook: RunbookSpec) -> str | 
     wanted = incident.spec.component
     names = ", ".join(sorted(stack.spec.components)) or "none"
     if wanted is not None:
-        if wanted in stack.spec.components:
-            return wanted
-        return Problem("ComponentNotFound", f"component '{wanted}' is not in Stack '{stack.metadata.name}'; it has: {names}")
+        known = stack.spec.components.get(wanted)
+        if known is None:
+            text = f"component '{wanted}' is not in Stack '{stack.metadata.name}'; it has: {names}"
+            return Problem("ComponentNotFound", text)
+        if known.type is not runbook.component_type:
+            # What is found out about one component must never be done to another.
+            text = f"component '{wanted}' is of type {known.type}; {incident.spec.type} is about {runbook.component_type}"
+            return Problem("ComponentNotFound", text)
+        return wanted
     same = [n for n, c in stack.spec.components.items() if c.type is runbook.component_type]
     if len(same) == 1:
         return same[0]

@@ -18,6 +18,7 @@ from ..domain.world import EffectState, Problem, World
 from ..ports import INCIDENT, JSON, STACK, Key, Ports, Transient
 from .evidence import Reporter, collected
 from .gather import Gatherer
+from .invalid import say_invalid
 from .prober import StackProber
 
 log = logging.getLogger(__name__)
@@ -40,8 +41,8 @@ class IncidentController:
             return None
         try:
             incident = Incident.model_validate(obj)
-        except ValidationError as problem:
-            log.error("incident is not understood", extra={"key": str(key), "problem": str(problem)[:500]})
+        except ValidationError as error:
+            await say_invalid(self._ports, INCIDENT, obj, "NeedsHuman", error)
             return None
         world = await self._gather.world(incident)
         now = self._ports.clock.now()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
@@ -12,6 +13,7 @@ ANNOTATION = "ops.docuquery.ai/attempts"
 STACK_LABEL = "ops.docuquery.ai/stack"
 COMPONENT_LABEL = "ops.docuquery.ai/component"
 TRIES = 5
+LABEL_LIMIT = 63
 
 
 class LedgerStore:
@@ -22,7 +24,7 @@ class LedgerStore:
 
     async def read(self, namespace: str, stack: str) -> Mapping[str, Ledger]:
         """All ledgers of the Stack by component; ValueError when one is spoilt."""
-        leases = await self._cluster.list(LEASE, namespace, f"{STACK_LABEL}={stack}")
+        leases = await self._cluster.list(LEASE, namespace, f"{STACK_LABEL}={label_of(stack)}")
         return {lease["metadata"]["labels"].get(COMPONENT_LABEL, ""): ledger_of(lease) for lease in leases}
 
     async def enter(self, namespace: str, stack: str, component: str, attempt: Attempt) -> None:
@@ -69,7 +71,7 @@ class LedgerStore:
         name = lease_name(stack, component)
         meta: JSON = {"annotations": {ANNOTATION: encode(ledger)}}
         if lease is None:
-            meta |= {"name": name, "labels": {STACK_LABEL: stack, COMPONENT_LABEL: component}}
+            meta |= {"name": name, "labels": {STACK_LABEL: label_of(stack), COMPONENT_LABEL: component}}
             await self._cluster.create(LEASE, namespace, {"metadata": meta, "spec": spec})
             return
         meta["resourceVersion"] = lease["metadata"]["resourceVersion"]
@@ -79,7 +81,14 @@ class LedgerStore:
 
 def lease_name(stack: str, component: str) -> str:
     """Name of the target's Lease."""
-    return f"docuquery-target-{stack}-{component}"
+    return f"docuquery-target-{label_of(stack)}-{component}"
+
+
+def label_of(stack: str) -> str:
+    """The Stack's name where a label can hold it, else its beginning and a digest: names may be 253 long, labels 63."""
+    if len(stack) <= LABEL_LIMIT:
+        return stack
+    return f"{stack[:48].rstrip('-.')}-{hashlib.sha256(stack.encode()).hexdigest()[:12]}"
 
 
 def ledger_of(lease: JSON) -> Ledger:

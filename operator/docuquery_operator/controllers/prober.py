@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from ..api.common import seconds
 from ..api.runbook import ProbeSpec, RunbookSpec
 from ..api.stack import Component, Stack
 from ..catalogue import shared
@@ -75,7 +74,7 @@ class StackProber:
 
     def _is_fresh(self, known: _History, stack: Stack) -> bool:
         age = (self._ports.clock.now() - known.at).total_seconds()
-        return known.running is None and age < seconds(stack.spec.detection.interval) * FRESH_SHARE
+        return known.running is None and age < stack.spec.detection.pace * FRESH_SHARE
 
     async def health(self, stack: Stack) -> Mapping[str, Neighbour]:
         """Health of every component, with the number of rounds in a row that agree."""
@@ -116,7 +115,7 @@ class StackProber:
             del self._histories[key]
 
     def _round(self, stack: Stack) -> Round:
-        return Round(stack, self._ports, seconds(stack.spec.detection.timeout), self._ports.clock.now())
+        return Round(stack, self._ports, stack.spec.detection.patience, self._ports.clock.now())
 
     async def _findings(self, round_: Round, runbook: RunbookSpec, component: str) -> Findings:
         specs = [(s, resolve(round_.stack, component, s)) for s in runbook.diagnose]

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 from pydantic import ValidationError
 
-from ..api.common import seconds
 from ..api.stack import ComponentState, Stack, StackStatus
 from ..domain.components import component_statuses, stack_conditions
 from ..domain.patching import merge_patch
 from ..ports import INCIDENT, JSON, STACK, Key, Ports
+from .invalid import say_invalid
 from .prober import StackProber
 
-log = logging.getLogger(__name__)
 COUNT_SECONDS = 30.0
 
 
@@ -35,8 +33,8 @@ class StackController:
             return None
         try:
             stack = Stack.model_validate(obj)
-        except ValidationError as problem:
-            log.error("stack is not understood", extra={"key": str(key), "problem": str(problem)[:500]})
+        except ValidationError as error:
+            await say_invalid(self._ports, STACK, obj, "Stalled", error)
             return None
         health = await self._prober.health(stack)
         now = self._ports.clock.now()
@@ -53,7 +51,7 @@ class StackController:
             }
         )
         await self._write(stack, obj, before, status)
-        return seconds(stack.spec.detection.interval)
+        return stack.spec.detection.pace
 
     def recount(self, key: Key) -> None:
         """An incident of this Stack was opened or has ended."""

@@ -11,12 +11,14 @@ from ..api.stack import Component, ComponentState, ComponentStatus, Stack
 from .conditions import set_condition
 from .world import Neighbour
 
+MISSING = "the workload does not exist"
+
 
 def judge_component(workload: Mapping[str, Any], answer: str) -> Neighbour:
     """Healthy means: the service answers, or, where nothing can be asked, all its pods are ready."""
     pods = str(workload.get("summary", ""))
     if not workload.get("exists", False):
-        return Neighbour(False, 1, "the workload does not exist")
+        return Neighbour(False, 1, MISSING)
     if answer == "":
         ready = workload.get("ready", 0) >= max(1, workload.get("wanted", 1))
         return Neighbour(ready, 1, pods)
@@ -45,6 +47,9 @@ def _status(
     needed = quorum.recoveries if seen.healthy else quorum.failures
     if before is None and seen.rounds < needed:
         return ComponentStatus(name=name, state=ComponentState.UNKNOWN, since=now, summary="being probed")
+    if before is not None and before.state is wanted and (MISSING in before.summary) != (MISSING in seen.summary):
+        # Still down, but not for the same reason: a workload that came or went is what a person has to know.
+        return before.model_copy(update={"summary": seen.summary[:512]})
     if before is not None and (before.state is wanted or seen.rounds < needed):
         return before
     return ComponentStatus(name=name, state=wanted, since=now, summary=seen.summary[:512])
@@ -72,8 +77,8 @@ def stack_conditions(
     conditions = set_condition(
         conditions, "Reconciling", bool(unknown) and not bad, "Probing" if unknown else "Observed", "", now, generation
     )
-    missing = [c.name for c in states if "does not exist" in c.summary and c.state is ComponentState.MAJOR_OUTAGE]
-    text = f"the workload does not exist: {', '.join(missing)}" if missing else ""
+    missing = [c.name for c in states if MISSING in c.summary and c.state is ComponentState.MAJOR_OUTAGE]
+    text = f"{MISSING}: {', '.join(missing)}" if missing else ""
     conditions = set_condition(
         conditions, "Stalled", bool(missing), "WorkloadMissing" if missing else "None", text, now, generation
     )

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from ..api.common import HealMode, Severity, delta, format_time
+from ..api.common import HealMode, Severity, format_time
 from ..api.incident import Cause, Incident, IncidentStatus, Phase, Step, StepState
 from ..api.runbook import StepSpec
 from . import lifecycle, rails, verification
@@ -98,7 +98,7 @@ def watch_recovery(d: Draft, w: World) -> bool:
     """No step is in flight and the symptom is gone: by itself, or by a person's hand."""
     if w.stack is None or w.runbook is None:
         return True
-    interval = delta(w.stack.spec.detection.interval)
+    interval = timedelta(seconds=w.stack.spec.detection.pace)
     watching = d.status.mode is HealMode.OBSERVE and d.status.cause is not None and d.status.phase is Phase.IDENTIFIED
     # Nothing will be done, so nobody waits for the next look: many observed incidents must not keep the process busy.
     d.look(max(interval, IDLE) if watching else interval)

@@ -176,6 +176,7 @@ SETUP_PROBLEMS = (
     "ComponentNotFound",
     "ParameterInvalid",
     "SecretNotFound",
+    "InvalidSpec",
 )
 
 

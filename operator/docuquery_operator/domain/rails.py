@@ -234,7 +234,7 @@ def _over(c: Candidate, attempts: Iterable[Attempt], limit: int, per: timedelta,
         "5-budget",
         "BudgetUsedUp",
         f"{len(recent)} actions on {what} within {int(per.total_seconds() // 60)}m, the limit is {limit}",
-        recent[-limit].at + per,
+        recent[-limit].at + per if limit else None,
     )
 
 

@@ -22,7 +22,7 @@ def watch_step(d: Draft, w: World) -> bool:
     step = in_flight(d)
     if step is None or w.stack is None or w.runbook is None:
         return False
-    d.look(delta(w.stack.spec.detection.interval))
+    d.look(w.stack.spec.detection.pace)
     if step.effect_at is None:
         step = _follow_effect(d, w, step)
     if step.effect_at is not None and not step.state.final:
