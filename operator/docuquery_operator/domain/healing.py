@@ -387,10 +387,21 @@ def plan_digest(planned: PlannedStep) -> str:
 
 
 def bounded(status: IncidentStatus) -> IncidentStatus:
-    """Rule 34: at most 64 KiB; the oldest lines of the timeline go first, the report keeps them all."""
-    while len(json.dumps(status.to_wire()).encode()) > STATUS_LIMIT and len(status.timeline) > 1:
+    """Rule 34: at most 64 KiB. Plans of steps that are over go first, then the oldest lines of the timeline."""
+    for index, step in enumerate(status.steps):
+        if _fits(status):
+            return status
+        if step.state.final and step.plan and not step.plan.get("note"):
+            steps = [*status.steps]
+            steps[index] = step.model_copy(update={"plan": None})
+            status = status.model_copy(update={"steps": steps})
+    while not _fits(status) and len(status.timeline) > 1:
         status = status.model_copy(update={"timeline": status.timeline[len(status.timeline) // 4 + 1 :]})
     return status
+
+
+def _fits(status: IncidentStatus) -> bool:
+    return len(json.dumps(status.to_wire()).encode()) <= STATUS_LIMIT
 
 
 STAGES: tuple[Stage, ...] = (

@@ -21,7 +21,8 @@ def open_incident(d: Draft, w: World) -> None:
         d.condition("Resolved", False, "Open", "the incident is open")
         d.tell("Opened", f"{d.incident.spec.type} on Stack {d.incident.spec.stack_ref.name}", announce=False)
     d.update(observed_generation=d.incident.metadata.generation)
-    _settings(d, w)
+    if d.status.phase is not Phase.RESOLVED:
+        _settings(d, w)
 
 
 def _settings(d: Draft, w: World) -> None:
@@ -185,6 +186,8 @@ def switched_off(d: Draft, w: World) -> bool:
     if d.status.mode is not HealMode.OFF:
         return False
     d.summary("healing is Off: nothing is probed or done; a person works on it")
+    # The Stack may be switched on again; a deadline far away must not put that off.
+    d.look(timedelta(seconds=15))
     return True
 
 

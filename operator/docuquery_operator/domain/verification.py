@@ -64,6 +64,9 @@ def _judge(d: Draft, w: World, step: Step) -> None:
         _hold(d, w, verify, step, settled)
     elif d.now >= _judged_by(w, verify, step, settled):
         streak = w.streak
+        if streak is not None and streak.verdict.symptom is False:
+            # Gone, though not for a quorum of rounds yet, as after a restart of the operator: the next rounds tell.
+            return
         unknown = streak is None or streak.verdict.symptom is None
         state = StepState.INCONCLUSIVE if unknown else StepState.NOT_HEALED
         why = "no data on the symptom" if unknown else "the symptom is still there"
