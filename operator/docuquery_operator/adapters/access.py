@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import os
 import ssl
 import tempfile
@@ -40,7 +41,10 @@ class Access:
         """TLS settings; True where the server speaks plain HTTP."""
         if not self.server.startswith("https"):
             return True
-        context = ssl.create_default_context(cadata=self.ca_data)
+        try:
+            context = ssl.create_default_context(cadata=self.ca_data)
+        except (ssl.SSLError, ValueError, TypeError):
+            raise AccessError(f"the certificate authority of {self.server} is not a PEM certificate") from None
         if self.insecure:
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         if self.client_cert and self.client_key:
@@ -64,42 +68,74 @@ def in_cluster() -> Access:
     if not host:
         raise AccessError("KUBERNETES_SERVICE_HOST is not set, though a service account is mounted")
     address = f"[{host}]" if ":" in host else host
-    ca = (SERVICE_ACCOUNT / "ca.crt").read_text()
+    ca = _read(SERVICE_ACCOUNT / "ca.crt", "the service account's ca.crt")
     return Access(f"https://{address}:{port}", ca_data=ca, token_file=SERVICE_ACCOUNT / "token")
 
 
 def from_kubeconfig(path: Path) -> Access:
     """Current context of a kubeconfig: tokens and client certificates; AccessError for what is not supported."""
     try:
-        config = yaml.safe_load(path.read_text())
-        context = _named(config["contexts"], config["current-context"])["context"]
-        cluster = _named(config["clusters"], context["cluster"])["cluster"]
-        user = _named(config["users"], context["user"])["user"]
-    except (KeyError, TypeError, StopIteration, yaml.YAMLError) as problem:
-        raise AccessError(f"{path} is not a complete kubeconfig: {problem}") from problem
-    if "exec" in user or "auth-provider" in user:
-        raise AccessError(f"{path}: exec and auth-provider logins are not supported; use a token or a client certificate")
+        config = yaml.safe_load(_read(path, "the kubeconfig"))
+    except yaml.YAMLError as problem:
+        # The error itself shows a piece of the file, which holds secrets.
+        line = getattr(getattr(problem, "problem_mark", None), "line", None)
+        raise AccessError(f"{path} is not YAML" + ("" if line is None else f", see line {line + 1}")) from None
+    if not isinstance(config, dict) or not config.get("current-context"):
+        raise AccessError(f"{path} is not a kubeconfig with a current-context")
+    context = _named(config, "context", config["current-context"], path)
+    cluster = _named(config, "cluster", context.get("cluster"), path)
+    user = _named(config, "user", context.get("user"), path)
+    other = [key for key in ("exec", "auth-provider", "username") if key in user]
+    if other:
+        raise AccessError(f"{path}: {other[0]} logins are not supported; use a token or a client certificate")
+    if not isinstance(cluster.get("server"), str):
+        raise AccessError(f"{path}: the cluster {context['cluster']!r} has no server")
+    certificate, key = _data(user, "client-certificate", path), _data(user, "client-key", path)
+    if bool(certificate) != bool(key):
+        raise AccessError(f"{path}: client-certificate and client-key belong together, and one is missing")
     return Access(
         server=cluster["server"].rstrip("/"),
         ca_data=_data(cluster, "certificate-authority", path),
         insecure=bool(cluster.get("insecure-skip-tls-verify")),
         token=user.get("token"),
-        token_file=Path(user["tokenFile"]) if "tokenFile" in user else None,
-        client_cert=_data(user, "client-certificate", path),
-        client_key=_data(user, "client-key", path),
+        token_file=path.parent / str(user["tokenFile"]) if "tokenFile" in user else None,
+        client_cert=certificate,
+        client_key=key,
     )
 
 
-def _named(items: list[dict[str, Any]], name: str) -> dict[str, Any]:
-    return next(i for i in items if i["name"] == name)
+def _named(config: dict[str, Any], kind: str, name: object, path: Path) -> dict[str, Any]:
+    """The context, cluster or user of this name; a user may be empty."""
+    entries = config.get(f"{kind}s")
+    for entry in entries if isinstance(entries, list) else []:
+        if isinstance(entry, dict) and entry.get("name") == name:
+            section = entry.get(kind)
+            if section is None and kind == "user":
+                return {}
+            if isinstance(section, dict):
+                return section
+    raise AccessError(f"{path} has no {kind} named {name!r}")
 
 
 def _data(section: dict[str, Any], key: str, path: Path) -> str | None:
     if f"{key}-data" in section:
-        return base64.b64decode(str(section[f"{key}-data"])).decode()
+        try:
+            # It may be folded into lines.
+            return base64.b64decode("".join(str(section[f"{key}-data"]).split()), validate=True).decode()
+        except (binascii.Error, ValueError):
+            raise AccessError(f"{path}: {key}-data is not a text in base64") from None
     if key in section:
-        return (path.parent / str(section[key])).read_text()
+        return _read(path.parent / str(section[key]), f"{key} of {path}")
     return None
+
+
+def _read(path: Path, what: str) -> str:
+    try:
+        return path.read_text()
+    except OSError as problem:
+        raise AccessError(f"{what} cannot be read: {path}: {problem.strerror}") from None
+    except ValueError:
+        raise AccessError(f"{what} is not a text: {path}") from None
 
 
 def _load_pair(context: ssl.SSLContext, cert: str, key: str) -> None:
@@ -108,4 +144,8 @@ def _load_pair(context: ssl.SSLContext, cert: str, key: str) -> None:
         pair = Path(folder) / "pair.pem"
         pair.touch(mode=0o600)
         pair.write_text(f"{cert}\n{key}\n")
-        context.load_cert_chain(pair)
+        try:
+            # With a password given, an encrypted key is an error and not a question on the terminal.
+            context.load_cert_chain(pair, password="")
+        except (ssl.SSLError, ValueError):
+            raise AccessError("the client certificate and its key are no pair in PEM") from None
