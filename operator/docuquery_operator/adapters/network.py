@@ -41,8 +41,12 @@ class SystemNetwork:
                 found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
         except socket.gaierror as problem:
             return [] if problem.errno in NO_SUCH_NAME else None
-        except TimeoutError:
+        except OSError:
+            # Also the end of the time.
             return None
+        except ValueError:
+            # Nothing can have such a name: a part is empty or too long.
+            return []
         return sorted({str(entry[4][0]) for entry in found})
 
     async def connect(self, host: str, port: int, timeout: float) -> str:
@@ -56,6 +60,9 @@ class SystemNetwork:
             return "refused"
         except OSError as problem:
             return "timeout" if problem.errno == errno.ETIMEDOUT else "unreachable"
+        except (ValueError, OverflowError):
+            # No such name or port can be.
+            return "unreachable"
         writer.close()
         return "ok"
 
@@ -67,7 +74,7 @@ class SystemNetwork:
         began = time.monotonic()
         try:
             async with self._session.get(
-                f"http://{address}:{port}{path}",
+                f"http://{address}:{port}/{path.removeprefix('/')}",
                 timeout=aiohttp.ClientTimeout(total=timeout),
                 allow_redirects=False,
             ) as response:
@@ -76,7 +83,7 @@ class SystemNetwork:
                 return HttpAnswer(response.status, body.decode(errors="replace"), latency_ms=took)
         except TimeoutError:
             return HttpAnswer(0, problem=f"no answer within {timeout:g} s")
-        except (aiohttp.ClientError, OSError, ValueError) as problem:
+        except (aiohttp.ClientError, OSError, ValueError, OverflowError) as problem:
             return HttpAnswer(0, problem=redact(f"{type(problem).__name__}: {problem}")[:200])
 
     async def redis_ping(self, host: str, port: int, password: str, timeout: float) -> str:
