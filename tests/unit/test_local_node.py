@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "deploy" / "local"))
 
-from docuquery_local import images, network, ownership, processes, provisioner, settings, volumes
+from docuquery_local import buildah, images, network, ownership, processes, provisioner, settings, volumes
 from docuquery_local.errors import LocalClusterError
 
 UID = "0bb6a5ee-7cfd-4845-9fc7-e2c89515bd79"
@@ -144,3 +144,37 @@ def test_an_image_hash_changes_with_what_it_copies_and_nothing_else(tmp_path: Pa
     (tmp_path / "src" / "a.py").write_text("2")
     assert images.content_hash(tmp_path, image, "base") != first
     assert images.content_hash(tmp_path, image, "newer base") != images.content_hash(tmp_path, image, "base")
+
+
+INDEX = "bookworm http://mirror.test/debian/\nbookworm-security http://mirror.test/security/\nnodistro http://other.test/\n"
+
+
+@pytest.mark.parametrize(
+    ("listed", "environ", "found"),
+    [
+        (INDEX, {}, ("http://mirror.test/debian/", "http://mirror.test/security/")),
+        (INDEX.replace("bookworm", "stable"), {}, ("http://mirror.test/debian/", "http://mirror.test/security/")),
+        ("bookworm http://mirror.test/debian/\n", {}, ("http://mirror.test/debian/", "")),
+        ("", {"DOCUQUERY_DEBIAN_MIRROR": "http://own.test"}, ("http://own.test", "")),
+    ],
+)
+def test_the_base_image_comes_from_the_mirror_of_this_machine(
+    listed: str, environ: dict[str, str], found: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _apt_says(listed, environ, monkeypatch)
+    assert buildah.mirrors() == found
+
+
+def test_without_a_mirror_the_message_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    _apt_says("nodistro http://other.test/\n", {}, monkeypatch)
+    with pytest.raises(LocalClusterError, match="set DOCUQUERY_DEBIAN_MIRROR"):
+        buildah.mirrors()
+
+
+def _apt_says(listed: str, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(buildah, "run", lambda *_, **__: listed)
+    monkeypatch.setattr("platform.freedesktop_os_release", lambda: {"VERSION_CODENAME": "bookworm"})
+    for name in ("DOCUQUERY_DEBIAN_MIRROR", "DOCUQUERY_DEBIAN_SECURITY_MIRROR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)

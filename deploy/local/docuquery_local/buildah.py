@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import tempfile
 from pathlib import Path
 
+from docuquery_local.errors import LocalClusterError
 from docuquery_local.settings import Settings
 from docuquery_local.shell import run, run_long, say
 
 # Committed under the very name that the Dockerfiles say in FROM, so that they build unchanged everywhere.
 BASE = "docker.io/library/debian:trixie-slim"
 SUITE = "trixie"
-MIRROR = "http://deb.debian.org/debian"
-SECURITY = "http://deb.debian.org/debian-security"
 CA_FILES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
 CA_INSIDE = "/run/docuquery-build/ca.crt"
 # Left out as in Debian's own slim images, now and by every later installation.
@@ -85,11 +85,10 @@ class Buildah:
     def _bootstrap(self, tree: Path) -> None:
         log = self._settings.cache / "logs" / "debootstrap.log"
         log.unlink(missing_ok=True)
-        mirror = os.environ.get("DOCUQUERY_DEBIAN_MIRROR", MIRROR)
+        mirror, security = mirrors()
         run_long(["debootstrap", "--variant=minbase", SUITE, tree, mirror], what="debootstrap", log=log)
         _slim_down(tree)
         (tree / "etc/dpkg/dpkg.cfg.d/slim").write_text(SLIM)
-        security = os.environ.get("DOCUQUERY_DEBIAN_SECURITY_MIRROR", SECURITY)
         (tree / "etc/apt/sources.list").write_text(_sources(mirror, security))
         (tree / "etc/apt/apt.conf.d/slim").write_text('Acquire::Languages "none";\nAPT::Sandbox::User "root";\n')
 
@@ -101,9 +100,23 @@ class Buildah:
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
+def mirrors() -> tuple[str, str]:
+    """Where this machine's own apt takes Debian and its security updates from; settings come first."""
+    listed = run(["apt-get", "indextargets", "--format", "$(RELEASE) $(REPO_URI)"], check=False).splitlines()
+    known = dict(line.split(maxsplit=1) for line in listed if " " in line)
+    suite = next((s for s in (platform.freedesktop_os_release().get("VERSION_CODENAME", ""), "stable") if s in known), "")
+    mirror = os.environ.get("DOCUQUERY_DEBIAN_MIRROR") or known.get(suite, "")
+    security = os.environ.get("DOCUQUERY_DEBIAN_SECURITY_MIRROR") or known.get(f"{suite}-security", "")
+    if not mirror:
+        raise LocalClusterError(
+            "apt knows no Debian mirror on this machine: set DOCUQUERY_DEBIAN_MIRROR to the address of one"
+        )
+    return mirror, security
+
+
 def _sources(mirror: str, security: str) -> str:
     suites = [(mirror, SUITE), (mirror, f"{SUITE}-updates"), (security, f"{SUITE}-security")]
-    return "".join(f"deb {where} {suite} main\n" for where, suite in suites)
+    return "".join(f"deb {where} {suite} main\n" for where, suite in suites if where)
 
 
 def _slim_down(tree: Path) -> None:
