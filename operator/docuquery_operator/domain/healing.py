@@ -24,6 +24,7 @@ APPROVAL_TIME = {
 }
 IDLE = timedelta(seconds=15)
 AT_ONCE = timedelta(milliseconds=20)
+SETTLE_WITHIN = timedelta(minutes=10)
 STATUS_LIMIT = 64 * 1024
 # A cause that changes from round to round must not keep the incident from being worked on for ever.
 UNSTABLE_ROUNDS = 4
@@ -77,8 +78,17 @@ def _plan(d: Draft, world: World) -> Plan:
         close=over and (d.status.report is None or bool(settle)),
         news=tuple(d.news),
         refused=tuple(d.refused),
-        look_again=None if over else min((t for t in d.looks if t > d.now), default=d.now + IDLE),
+        look_again=None
+        if over and not _may_be_open(d, world)
+        else min((t for t in d.looks if t > d.now), default=d.now + IDLE),
     )
+
+
+def _may_be_open(d: Draft, world: World) -> bool:
+    """Over, but a look-up failed, so a ledger may lack the verdict: look again soon, and later only at the resync."""
+    ended = d.status.times.resolved_at
+    acted = any(s.attempt_id for s in d.status.steps)
+    return acted and bool(world.failed_lookups) and ended is not None and d.now - ended < SETTLE_WITHIN
 
 
 def _unsettled(status: IncidentStatus, world: World) -> list[Settle]:

@@ -62,15 +62,22 @@ def _judge(d: Draft, w: World, step: Step) -> None:
             return
     if mitigated(d, w):
         _hold(d, w, verify, step, settled)
-    elif d.now >= _judged_by(w, verify, step, settled):
+    elif d.now >= _judged_by(w, verify, step, settled) and _sure(d, w, verify, step, settled):
         streak = w.streak
-        if streak is not None and streak.verdict.symptom is False:
-            # Gone, though not for a quorum of rounds yet, as after a restart of the operator: the next rounds tell.
-            return
         unknown = streak is None or streak.verdict.symptom is None
         state = StepState.INCONCLUSIVE if unknown else StepState.NOT_HEALED
         why = "no data on the symptom" if unknown else "the symptom is still there"
         finish(d, step, state, f"{why} {_words(d.now - step.effect_at)} after the step")
+
+
+def _sure(d: Draft, w: World, verify: Verify, step: Step, settled: datetime) -> bool:
+    """Whether the rounds allow a verdict against the step: after a restart of the operator one round alone does not."""
+    if w.streak is None or w.stack is None:
+        return True
+    if w.streak.verdict.symptom is False:
+        return False
+    late = _judged_by(w, verify, step, settled) + delta(verify.within)
+    return w.streak.symptom_rounds >= w.stack.spec.detection.failures or d.now >= late
 
 
 def _judged_by(w: World, verify: Verify, step: Step, settled: datetime) -> datetime:

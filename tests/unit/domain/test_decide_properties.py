@@ -340,11 +340,12 @@ def check_bounds(plan: Plan) -> None:
     assert len(in_flight(plan.status)) <= 1
 
 
-def check_next_look(story: Story, plan: Plan) -> None:
-    if plan.status.phase is Phase.RESOLVED:
+def check_next_look(story: Story, world: World, plan: Plan) -> None:
+    over = plan.status.phase is Phase.RESOLVED
+    assert not over or plan.advance is None
+    if over and not (world.failed_lookups and ids(plan.status)):
         assert plan.look_again is None
-        assert plan.advance is None
-    else:
+    elif not over:
         assert plan.look_again is not None
         assert story.now < plan.look_again <= story.now + IDLE
 
@@ -451,7 +452,7 @@ def live(story: Story, m: Moment) -> None:
     for _ in range(PASSES_TO_REST):
         plan = story.decide(world)
         check_bounds(plan)
-        check_next_look(story, plan)
+        check_next_look(story, world, plan)
         check_intent(story, world, plan, m)
         check_verdicts(story, world, plan)
         check_end_stays(story, plan)
@@ -569,7 +570,7 @@ def test_what_is_still_there_after_the_time_is_not_healed() -> None:
     story = Story([])
     live(story, Moment(wait=15))
     live(story, Moment(wait=5, effect=EffectState.DONE))
-    live(story, Moment(wait=331, rounds=1, cause_rounds=1))
+    live(story, Moment(wait=331))
     assert story.status is not None
     assert [s.state for s in story.status.steps] == [StepState.NOT_HEALED]
     assert [a.outcome for a in story.ledgers["postgres"].attempts] == ["NotHealed"]
@@ -592,3 +593,39 @@ def test_the_end_is_not_declared_on_a_round_that_is_not_good(symptom: bool | Non
     live(story, Moment(wait=121, mode=mode, symptom=False, rounds=24, since=121.0))
     assert story.status.phase is Phase.RESOLVED
     assert bool(ids(story.status)) is acted
+
+
+@pytest.mark.parametrize("symptom", [None, True])
+def test_a_single_round_is_no_verdict_against_a_step_but_doubt_does_not_last_for_ever(symptom: bool | None) -> None:
+    """The operator comes back after the time to judge: the first round may be the exception."""
+    story = Story([])
+    live(story, Moment(wait=15))
+    live(story, Moment(wait=5, effect=EffectState.DONE))
+    live(story, Moment(wait=340, symptom=symptom, rounds=1, cause_rounds=1, since=0.0))
+    assert [s.state for s in in_flight(story.status)] == [StepState.RUNNING]
+    # Every second round is good, for as long again as the step had.
+    for n in range(60):
+        odd = bool(n % 2)
+        live(story, Moment(wait=5, symptom=symptom if odd else False, rounds=1, cause_rounds=1, since=0.0))
+    live(story, Moment(wait=5, symptom=symptom, rounds=1, cause_rounds=1, since=0.0))
+    assert story.status is not None
+    assert [s.state for s in story.status.steps][:1] == [StepState.NOT_HEALED if symptom else StepState.INCONCLUSIVE]
+
+
+def test_an_end_whose_verdict_may_not_have_reached_the_ledger_is_looked_at_again() -> None:
+    """The ledgers could not be read in the pass that closed the incident: else the healing would count as a failure."""
+    story = Story([])
+    live(story, Moment(wait=15))
+    live(story, Moment(wait=5, effect=EffectState.DONE))
+    live(story, Moment(wait=60, symptom=False, rounds=12, since=55.0))
+    story.now += timedelta(seconds=125)
+    end = Moment(symptom=False, rounds=36, since=180.0, failed=("the ledgers of attempts",))
+    plan = story.decide(replace(story.world(end), ledgers={}))
+    assert plan.status.phase is Phase.RESOLVED
+    assert plan.look_again is not None
+    story.status = stored(plan.status)
+    again = story.decide(story.world(replace(end, failed=())))
+    assert [(s.component, s.outcome) for s in again.settle] == [("postgres", "Healed")]
+    assert again.look_again is None
+    story.now += timedelta(minutes=11)
+    assert story.decide(replace(story.world(end), ledgers={})).look_again is None
