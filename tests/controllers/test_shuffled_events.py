@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import dataclass, field
 from typing import Any
@@ -110,7 +111,9 @@ async def story(
         turn += 1
         after: float | None = seconds
         if what != "lost":
-            after = await rig.once(key)
+            # Together: two replicas at once, each of which believes that it leads.
+            count = 2 if what == "together" else 1
+            after = (await asyncio.gather(*(rig.once(key) for _ in range(count))))[-1]
             if what == "doubled":
                 await rig.once(key)
         if len(rig.lives) != lives:
@@ -124,7 +127,7 @@ async def story(
 
 
 TURNS = st.one_of(
-    st.tuples(st.sampled_from(["run", "run", "doubled", "early"]), st.just(0.0)),
+    st.tuples(st.sampled_from(["run", "run", "doubled", "together", "early"]), st.just(0.0)),
     st.tuples(st.sampled_from(["lost", "late"]), st.floats(0.1, 40.0)),
 )
 RHYTHMS = st.lists(TURNS, min_size=1, max_size=12)
