@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from docuquery_operator.ports import Conflict, Key, Refused, Unavailable
-from tests.fakes.faults import Faults
+from tests.fakes.faults import Faults, KilledError
 from tests.fakes.rig import Rig, condition, steps
 
 # Dozens of whole stories in a simulated world; two seconds are for units.
@@ -203,3 +203,26 @@ async def test_a_long_outage_in_the_middle_is_only_a_delay(what: str, calls: int
         assert rig.crashes == []
         assert end_of(rig, key) == FROZEN, (first, troubles.met)
         assert (restarts(rig), orders(rig)) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "change", [{"healing": {"mode": "Off"}}, {"healing": {"mode": "Observe"}}, {"paused": True, "pauseReason": "x"}]
+)
+async def test_what_was_intended_but_not_begun_is_held_back_when_people_switch_off(change: dict[str, Any]) -> None:
+    """The process dies between the intent and the ledger; meanwhile somebody says that nothing is to be done."""
+    rig = Rig()
+    rig.freeze()
+    key = rig.incident()
+    faults = Faults()
+
+    def dies(name: str, _number: int) -> BaseException | None:
+        faults.dead = name.startswith("create leases")
+        return KilledError() if faults.dead else None
+
+    faults.raise_for = dies
+    rig.start(faults)
+    await rig.run(key, until=lambda _status: faults.dead)
+    assert steps(rig.status(key)) == [("restartWorkload", "Intended")]
+    rig.edit_stack(lambda s: s["spec"].update(change))
+    await rig.run(key, seconds=400)
+    assert (restarts(rig), orders(rig)) == (0, 0)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from pydantic import ValidationError
 
-from ..api.common import Severity
+from ..api.common import HealMode, Severity
 from ..api.incident import Incident, IncidentStatus, Phase, Report, Step
 from ..api.stack import Stack
 from ..catalogue.actions import ACTIONS
@@ -93,7 +93,7 @@ class IncidentController:
         stack = await self._gather.stack(incident.metadata.namespace, incident.spec.stack_ref.name, fresh=True)
         if isinstance(stack, Problem) or step.component not in stack.spec.components:
             raise Transient("the Stack or its component is gone; nothing is touched", 5.0)
-        if not _may_begin(stack, world, step):
+        if not _may_begin(stack, incident, world, step):
             return
         await self._enter(incident, stack, world, step)
         if world.effect is None or world.effect.state is EffectState.ABSENT:
@@ -131,7 +131,8 @@ class IncidentController:
         await self._write(incident, status.model_copy(update={"report": report}))
 
 
-def _may_begin(stack: Stack, world: World, step: Step) -> bool:
-    """A pause holds back an effect that has not begun; one that has begun goes on to its next safe point (rule 29)."""
+def _may_begin(stack: Stack, incident: Incident, world: World, step: Step) -> bool:
+    """A pause or a mode that only looks holds back an effect that has not begun; one that has goes on (rule 29)."""
     begun = any(step.attempt_id and ledger.find(step.attempt_id) for ledger in world.ledgers.values())
-    return begun or not stack.spec.paused
+    modes = (stack.spec.healing.mode, incident.spec.mode or stack.spec.healing.mode)
+    return begun or not (stack.spec.paused or HealMode.OBSERVE in modes or HealMode.OFF in modes)
