@@ -64,7 +64,7 @@ async def run(settings: Settings) -> int:
             leader=lease,
             metrics=metrics,
         )
-        prober = StackProber(ports)
+        prober = StackProber(ports, queue.aside)
         stacks = StackController(ports, prober, queue.add)
 
         def recount(key: Key) -> None:

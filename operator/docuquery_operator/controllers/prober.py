@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -25,6 +26,7 @@ from ..ports import ApiError, Ports
 FRESH_SHARE = 0.7
 FORGET_AFTER = timedelta(minutes=10)
 GRACE_SECONDS = 2.0
+SLOW_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,9 @@ class _History:
 class StackProber:
     """Probes each Stack once an interval, whoever asks; a second asker waits for the same round."""
 
-    def __init__(self, ports: Ports) -> None:
+    def __init__(self, ports: Ports, aside: Callable[[], AbstractAsyncContextManager[None]] = nullcontext) -> None:
         self._ports = ports
+        self._aside = aside
         self._histories: dict[tuple[str, ...], _History] = {}
 
     async def diagnose(
@@ -99,7 +102,15 @@ class StackProber:
         if known.running is None:
             known.running = asyncio.create_task(self._run(known, probe))
             self._forget(now)
-        return await asyncio.shield(known.running)
+        return await self._ended(known.running)
+
+    async def _ended(self, running: asyncio.Task[Any]) -> Any:
+        """Its result; while it takes long, as with a service that never answers, the worker is lent to others."""
+        await asyncio.wait({running}, timeout=SLOW_SECONDS)
+        if not running.done():
+            async with self._aside():
+                await asyncio.wait({running})
+        return running.result()
 
     async def _run(self, history: _History, probe: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
         try:

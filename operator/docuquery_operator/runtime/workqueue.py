@@ -6,8 +6,8 @@ import asyncio
 import logging
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 
 from ..ports import Conflict, Key, Refused, Transient, Unavailable
 
@@ -28,6 +28,9 @@ class WorkQueue:
         self._failures: Counter[Key] = Counter()
         self._wake = asyncio.Event()
         self._stopping = False
+        self._reconcile: Reconcile | None = None
+        self._working: set[asyncio.Task[None] | None] = set()
+        self._stand_ins: set[asyncio.Task[None]] = set()
         self._observe = observe or (lambda _key, _result, _seconds: None)
 
     def __len__(self) -> int:
@@ -61,14 +64,36 @@ class WorkQueue:
                     await asyncio.sleep(0.05)
         return not self._busy
 
-    async def run(self, reconcile: Reconcile) -> None:
-        """One worker; start several."""
+    @asynccontextmanager
+    async def aside(self) -> AsyncIterator[None]:
+        """Around a long wait within a pass: a stand-in works meanwhile, so that what is slow holds up nobody else."""
+        if self._reconcile is None:
+            yield
+            return
+        leave = asyncio.Event()
+        stand_in = asyncio.create_task(self.run(self._reconcile, leave))
+        self._stand_ins.add(stand_in)
+        stand_in.add_done_callback(self._stand_ins.discard)
+        try:
+            yield
+        finally:
+            leave.set()
+            if stand_in not in self._working:
+                stand_in.cancel()
+
+    async def run(self, reconcile: Reconcile, leave: asyncio.Event | None = None) -> None:
+        """One worker, until it is told to leave; start several."""
         loop = asyncio.get_running_loop()
-        while True:
+        self._reconcile, worker = reconcile, asyncio.current_task()
+        while leave is None or not leave.is_set():
             key = await self._next()
             self._busy.add(key)
+            self._working.add(worker)
             began = loop.time()
-            after, result = await self._once(reconcile, key)
+            try:
+                after, result = await self._once(reconcile, key)
+            finally:
+                self._working.discard(worker)
             self._busy.discard(key)
             self._observe(key, result, loop.time() - began)
             if after is not None:
