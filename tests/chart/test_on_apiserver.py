@@ -11,20 +11,13 @@ from typing import Any
 import pytest
 import yaml
 
-from docuquery_operator.ports import OURS
-from tests.chart.helm import CHECKOUT, NAMESPACE, RELEASE, Object, pods, render
+from tests.chart.helm import CHECKOUT, NAMESPACE, RELEASE, pods, render
+from tests.harness import sick
 from tests.harness.apiserver import ApiServer, install_crds
 from tests.harness.operator import HostOperator
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(300)]
-API = f"/apis/{OURS}/v1alpha1/namespaces"
 _numbers = itertools.count(1)
-
-
-def _post(server: ApiServer, path: str, body: Object) -> Object:
-    code, answer = server.request("POST", path, body)
-    assert code in (200, 201), answer
-    return dict(answer)
 
 
 def _namespace(server: ApiServer, name: str, **labels: str) -> None:
@@ -39,7 +32,7 @@ def test_all_pods_pass_the_restricted_standard(server: ApiServer) -> None:
     assert len(rendered) == 2
     for pod in rendered:
         pod["metadata"] |= {"name": "pod", "namespace": "restricted"}
-        _post(server, "/api/v1/namespaces/restricted/pods?dryRun=All&fieldValidation=Strict", pod)
+        sick.post(server, "/api/v1/namespaces/restricted/pods?dryRun=All&fieldValidation=Strict", pod)
     rendered[0]["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = True
     code, answer = server.request("POST", "/api/v1/namespaces/restricted/pods?dryRun=All", rendered[0])
     assert (code, "violates PodSecurity" in answer["message"]) == (403, True)
@@ -55,47 +48,9 @@ def test_every_object_is_accepted(server: ApiServer) -> None:
     assert answer.stdout.count("serverside-applied") == len(objects)
 
 
-def _sick_stack(server: ApiServer, namespace: str) -> None:
-    """A PostgreSQL without an address: its pod runs but is not ready, and has ended once before."""
-    labels = {"app": "postgres"}
-    container = {"name": "postgres", "image": "postgres"}
-    claim = {"name": "data", "persistentVolumeClaim": {"claimName": "data-postgres-0"}}
-    template = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
-    core, apps = f"/api/v1/namespaces/{namespace}", f"/apis/apps/v1/namespaces/{namespace}"
-    spec = {"replicas": 1, "serviceName": "postgres", "selector": {"matchLabels": labels}, "template": template}
-    _post(server, f"{apps}/statefulsets", {"metadata": {"name": "postgres"}, "spec": spec})
-    _post(
-        server,
-        f"{core}/secrets",
-        {"metadata": {"name": "postgres-operator"}, "stringData": {"username": "u", "password": "p"}},
-    )
-    service = {"clusterIP": "None", "selector": labels, "ports": [{"port": 5432}]}
-    _post(server, f"{core}/services", {"metadata": {"name": "postgres"}, "spec": service})
-    claim_spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
-    _post(server, f"{core}/persistentvolumeclaims", {"metadata": {"name": "data-postgres-0"}, "spec": claim_spec})
-    body = {"metadata": {"name": "postgres-0", "labels": labels}, "spec": {"containers": [container], "volumes": [claim]}}
-    _post(server, f"{core}/pods", body)
-    state = {"name": "postgres", "image": "postgres", "imageID": "", "ready": False, "restartCount": 1}
-    state |= {"started": True, "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}}
-    status = {"status": {"phase": "Running", "containerStatuses": [state]}}
-    code, answer = server.request("PATCH", f"{core}/pods/postgres-0/status", status, "application/merge-patch+json")
-    assert code == 200, answer
-
-
 def _stack_and_incident(server: ApiServer, namespace: str) -> None:
-    component = {
-        "type": "PostgreSQL",
-        "workload": {"kind": "StatefulSet", "name": "postgres"},
-        "endpoint": {"service": "postgres", "port": 5432},
-        "database": "docuquery_ai",
-        "credentials": {"secretName": "postgres-operator"},
-    }
-    detection = {"interval": "1s", "timeout": "1s", "failures": 2, "recoveries": 2}
-    stack = {"components": {"postgres": component}, "detection": detection, "healing": {"mode": "Auto"}}
-    incident = {"stackRef": {"name": "docuquery"}, "type": "DatabaseConnectionFailure"}
-    for kind, plural, spec in (("Stack", "stacks", stack), ("Incident", "incidents", incident)):
-        body = {"apiVersion": f"{OURS}/v1alpha1", "kind": kind, "metadata": {"name": "docuquery"}, "spec": spec}
-        _post(server, f"{API}/{namespace}/{plural}", body)
+    sick.stack(server, namespace)
+    sick.incident(server, namespace)
 
 
 def _other_kinds(server: ApiServer, namespace: str) -> None:
@@ -178,21 +133,16 @@ def test_the_operator_heals_with_exactly_these_rights(
 ) -> None:
     name, _ = place
     install_crds(server)
-    _sick_stack(server, name)
+    sick.sick_database(server, name)
     _stack_and_incident(server, name)
     _other_kinds(server, name)
-    path = f"/apis/apps/v1/namespaces/{name}/statefulsets/postgres"
-
-    def restarted() -> bool:
-        annotations = server.request("GET", path)[1]["spec"]["template"]["metadata"].get("annotations", {})
-        return any(key.startswith("ops.docuquery.ai/") for key in annotations)
 
     def spoken() -> bool:
         kinds = ("runbooks", "backupjobs", "restorejobs", "maintenancewindows", "stacks")
-        answers = [server.request("GET", f"{API}/{name}/{kind}")[1]["items"] for kind in kinds]
+        answers = [server.request("GET", f"{sick.API}/{name}/{kind}")[1]["items"] for kind in kinds]
         return all(items and items[0].get("status", {}).get("conditions") for items in answers)
 
-    _until(restarted, 60, operator)
+    _until(lambda: sick.attempt(server, name), 60, operator)
     _until(spoken, 20, operator)
     reports = server.request("GET", f"/api/v1/namespaces/{name}/configmaps")[1]["items"]
     assert any(c["metadata"]["name"] == "docuquery-report" for c in reports)
@@ -225,10 +175,10 @@ def test_crds_may_come_after_the_operator(server: ApiServer, tmp_path: Path) -> 
         _stack_and_incident(server, name)
         # The release namespace is watched for the leader Lease only: its objects are none of the operator's business.
         _stack_and_incident(server, NAMESPACE)
-        incident = f"{API}/{name}/incidents/docuquery"
+        incident = f"{sick.API}/{name}/incidents/docuquery"
         _until(lambda: server.request("GET", incident)[1].get("status"), 20, operator)
         time.sleep(2)
-        assert not server.request("GET", f"{API}/{NAMESPACE}/incidents/docuquery")[1].get("status")
+        assert not server.request("GET", f"{sick.API}/{NAMESPACE}/incidents/docuquery")[1].get("status")
     finally:
         operator.stop()
     _nothing_was_forbidden(tmp_path / "log")
