@@ -236,9 +236,7 @@ def _alive(processes: list[subprocess.Popen[bytes]], home: Path) -> bool:
 
 def _last_lines(home: Path) -> str:
     logs = sorted(home.glob("*.log"))
-    return "\n".join(
-        f"{log.name}: {line}" for log in logs for line in log.read_text(errors="replace").splitlines()[-8:]
-    )
+    return "\n".join(f"{log.name}: {line}" for log in logs for line in log.read_text(errors="replace").splitlines()[-8:])
 
 
 def _wait(done: Any, within: float, otherwise: str, home: Path | None = None) -> None:

@@ -14,7 +14,7 @@ from docuquery_operator.api.runbook import StepSpec, Verify
 from docuquery_operator.api.stack import LONGEST_PATIENCE, Budget, Detection, Healing
 from docuquery_operator.catalogue.actions import ACTIONS
 from docuquery_operator.controllers.evidence import COLLECT_SECONDS
-from docuquery_operator.domain import healing, rails
+from docuquery_operator.domain import approvals, healing, rails
 from docuquery_operator.domain.expressions import MACROS_ALLOWED
 from docuquery_operator.domain.ledger import LEASE_FOR
 from docuquery_operator.domain.report import EVIDENCE_LIMIT
@@ -60,7 +60,7 @@ def _words(span: timedelta) -> str:
 def test_the_figures_are_those_of_the_code() -> None:
     verify, budget = Verify(), Budget()
     cooldowns = {_words(a.cooldown) for a in ACTIONS.values() if a.risk is not Risk.NONE}
-    approval = {severity.value: _words(healing.APPROVAL_TIME[severity]) for severity in Severity}
+    approval = {severity.value: _words(approvals.APPROVAL_TIME[severity]) for severity in Severity}
     failed, every = rails.RECURRENCE_FAILED, rails.RECURRENCE_ANY
     target, per_stack = (rate.replace("/1h", "/h") for rate in (budget.per_target, budget.per_stack))
     settle = f"{int(delta(verify.settle).total_seconds())} s"

@@ -20,7 +20,7 @@ from ..catalogue.base import PlanContext, Round
 from ..catalogue.runbooks import problem_of, shipped
 from ..domain import parameters
 from ..domain.pods import foreign_rollout
-from ..domain.world import Effect, PlannedStep, Problem, Refusal, Risk, Target, World
+from ..domain.world import Effect, EffectState, PlannedStep, Problem, Refusal, Risk, Target, World
 from ..ports import (
     CONTROLLER_REVISION,
     MAINTENANCE_WINDOW,
@@ -53,10 +53,12 @@ class Gatherer:
         self._prober = prober
         self.ledgers = LedgerStore(ports.cluster)
         self._views: dict[tuple[str, ...], tuple[datetime, Any]] = {}
+        self._alive_since = ports.clock.now()
 
     async def world(self, incident: Incident) -> World:
         """All facts that `decide` needs now; a person's problem is a fact too."""
-        base = World(fence=self._ports.leader.term, leading=self._ports.leader.leading())
+        leader = self._ports.leader
+        base = World(fence=leader.term, leading=leader.leading(), alive_since=self._alive_since)
         namespace = incident.metadata.namespace
         stack = await self.stack(namespace, incident.spec.stack_ref.name)
         if isinstance(stack, Problem):
@@ -108,13 +110,13 @@ class Gatherer:
         ledgers = await guard("the ledgers of attempts", lambda: self.ledgers.read(namespace, stack.metadata.name), {})
         neighbours = await guard("the neighbours' health", lambda: self._prober.health(stack), {})
         world = replace(world, ledgers=ledgers, neighbours=neighbours)
-        if step is not None:
-            return replace(world, effect=await self._effect(step, namespace), failed_lookups=tuple(failed))
-        if about_to:
+        effect = await self._effect(step, namespace) if step is not None else None
+        begun = effect is not None and effect.state is not EffectState.ABSENT
+        if about_to and not begun:
             window = await guard("the maintenance windows", lambda: self._blocking_window(stack), "")
             targets = await guard("the rollouts", lambda: self._targets(stack), {})
             world = replace(world, blocking_window=window, targets=targets)
-        return replace(world, failed_lookups=tuple(failed))
+        return replace(world, effect=effect, failed_lookups=tuple(failed))
 
     async def _effect(self, step: Step, namespace: str) -> Effect | None:
         action = ACTIONS.get(step.kind)

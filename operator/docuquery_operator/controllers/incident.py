@@ -93,7 +93,7 @@ class IncidentController:
         stack = await self._gather.stack(incident.metadata.namespace, incident.spec.stack_ref.name, fresh=True)
         if isinstance(stack, Problem) or step.component not in stack.spec.components:
             raise Transient("the Stack or its component is gone; nothing is touched", 5.0)
-        if not _may_begin(stack, incident, world, step):
+        if not _may_begin(stack, incident, world):
             return
         await self._enter(incident, stack, world, step)
         if world.effect is None or world.effect.state is EffectState.ABSENT:
@@ -131,8 +131,8 @@ class IncidentController:
         await self._write(incident, status.model_copy(update={"report": report}))
 
 
-def _may_begin(stack: Stack, incident: Incident, world: World, step: Step) -> bool:
-    """A pause or a mode that only looks holds back an effect that has not begun; one that has goes on (rule 29)."""
-    begun = any(step.attempt_id and ledger.find(step.attempt_id) for ledger in world.ledgers.values())
+def _may_begin(stack: Stack, incident: Incident, world: World) -> bool:
+    """A pause or a mode that only looks, read just now, holds back an effect that has not begun (rule 29)."""
+    begun = world.effect is not None and world.effect.state is not EffectState.ABSENT
     modes = (stack.spec.healing.mode, incident.spec.mode or stack.spec.healing.mode)
     return begun or not (stack.spec.paused or HealMode.OBSERVE in modes or HealMode.OFF in modes)

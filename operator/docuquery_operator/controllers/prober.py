@@ -178,7 +178,7 @@ async def _answer(context: ProbeContext) -> str:
     http = await network.http_get(host, port, path, round_.timeout)
     if http.status == 0:
         return http.problem
-    return "ok" if http.status < 400 else f"HTTP {http.status}"
+    return "ok" if 200 <= http.status < 300 else f"HTTP {http.status}"
 
 
 async def _uids(round_: Round) -> dict[str, str]:

@@ -5,23 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ..api.common import HealMode, Severity, format_time
+from ..api.common import HealMode, format_time
 from ..api.incident import Cause, Incident, IncidentStatus, Phase, Step, StepState
 from ..api.runbook import StepSpec
-from . import lifecycle, rails, verification
+from . import approvals, lifecycle, rails, verification
 from .causes import Diagnosis
 from .draft import Draft, News
 from .world import PlannedStep, Refusal, Risk, World
 
-APPROVAL_TIME = {
-    Severity.P0: timedelta(minutes=15),
-    Severity.P1: timedelta(minutes=15),
-    Severity.P2: timedelta(minutes=30),
-    Severity.P3: timedelta(hours=4),
-}
 IDLE = timedelta(seconds=15)
 AT_ONCE = timedelta(milliseconds=20)
 SETTLE_WITHIN = timedelta(minutes=10)
@@ -73,7 +67,7 @@ def _plan(d: Draft, world: World) -> Plan:
     settle = tuple(_unsettled(d.status, world))
     return Plan(
         status=bounded(d.status),
-        advance=step if step is not None and step.attempt_id and step.effect_at is None and world.leading else None,
+        advance=step if step is not None and verification.may_advance(world, step, d.status.mode) else None,
         settle=settle,
         close=over and (d.status.report is None or bool(settle)),
         news=tuple(d.news),
@@ -206,7 +200,7 @@ def remedy(d: Draft, w: World) -> bool:
     if refusal is not None:
         _refused(d, refusal, name)
     else:
-        approved = _approved(d, planned, name, diagnosis.name)
+        approved = approvals.approved(d, planned, name, diagnosis.name)
         if approved is not None:
             _intend(d, w, approved, name, diagnosis.name)
     return True
@@ -272,74 +266,6 @@ def _observe(d: Draft, planned: PlannedStep, name: str) -> None:
     d.summary(f"{d.status.cause.name if d.status.cause else ''}: observing only; would do: {planned.summary}")
 
 
-def _approved(d: Draft, planned: PlannedStep, name: str, cause: str) -> PlannedStep | None:
-    """The plan that may begin now: none needs approval, or a person approved exactly this one in time (rule 20)."""
-    if not (planned.needs_approval or (d.status.mode is HealMode.APPROVE and planned.risk is not Risk.NONE)):
-        return planned
-    waiting = _waiting(d, name, cause)
-    if waiting is None:
-        _ask(d, planned, name, cause)
-        return None
-    digest = waiting.plan_digest
-    answer = next((a for a in reversed(d.incident.spec.approvals) if (a.step, a.plan_digest) == (name, digest)), None)
-    expired = waiting.approval_until is not None and d.now >= waiting.approval_until
-    if answer is not None and answer.decision == "Approve" and not expired:
-        d.put_step(waiting.model_copy(update={"approval_by": answer.by}))
-        d.condition("NeedsApproval", False, "Approved", f"{name} was approved by {answer.by}")
-        d.tell("Approved", f"{name} by {answer.by}")
-        return replace(planned, plan=waiting.plan or {}, summary=waiting.summary)
-    if answer is not None or expired:
-        _not_approved(d, waiting, f"rejected by {answer.by}" if answer else "nobody answered in time; no answer is a no")
-    elif waiting.approval_until is not None:
-        d.look(waiting.approval_until)
-    return None
-
-
-def _not_approved(d: Draft, waiting: Step, why: str) -> None:
-    d.put_step(waiting.model_copy(update={"state": StepState.SKIPPED, "finished_at": d.now, "summary": why}))
-    reason = "Rejected" if why.startswith("rejected") else "ApprovalExpired"
-    d.condition("NeedsApproval", False, reason, f"{waiting.name}: {why}")
-    lifecycle.needs_human(d, reason, f"{waiting.name}: {why}")
-
-
-def _waiting(d: Draft, name: str, cause: str) -> Step | None:
-    return next(
-        (
-            s
-            for s in d.status.steps
-            if (s.name, s.cause, s.round) == (name, cause, d.status.round) and s.state is StepState.AWAITING_APPROVAL
-        ),
-        None,
-    )
-
-
-def _ask(d: Draft, planned: PlannedStep, name: str, cause: str) -> None:
-    digest = plan_digest(planned)
-    until = d.now + APPROVAL_TIME[lifecycle.severity_of(d.status)]
-    d.put_step(
-        Step(
-            name=name,
-            kind=planned.action,
-            component=planned.component,
-            cause=cause,
-            round=d.status.round,
-            state=StepState.AWAITING_APPROVAL,
-            plan=dict(planned.plan),
-            plan_digest=digest,
-            approval_until=until,
-            summary=planned.summary[:512],
-        )
-    )
-    text = (
-        f"{planned.summary}. To approve until {format_time(until)}: add to spec.approvals "
-        f"{{step: {name}, planDigest: {digest}, by: <you>, decision: Approve}}"
-    )
-    d.condition("NeedsApproval", True, "WaitingForApproval", text)
-    d.tell("ApprovalNeeded", text, warning=True)
-    d.summary(f"waiting for approval of {name}: {planned.summary}")
-    d.look(until)
-
-
 def _intend(d: Draft, w: World, planned: PlannedStep, name: str, cause: str) -> None:
     """Rule 23: the intent, with its attempt id, is written before anything is touched."""
     before = next((s for s in d.status.steps if (s.name, s.cause, s.round) == (name, cause, d.status.round)), None)
@@ -354,7 +280,7 @@ def _intend(d: Draft, w: World, planned: PlannedStep, name: str, cause: str) -> 
         attempt_id=attempt_id(d.incident.metadata.uid, d.status.round, cause, name),
         fence=w.fence,
         plan=dict(planned.plan),
-        plan_digest=plan_digest(planned),
+        plan_digest=approvals.plan_digest(planned),
         approval_by=before.approval_by if before else None,
         neighbours=sorted(healthy)[:16],
         started_at=d.now,
@@ -388,12 +314,6 @@ def _passive(d: Draft, step: Step, planned: PlannedStep) -> None:
 def attempt_id(uid: str, round_: int, cause: str, step: str) -> str:
     """Identity of an effect: the same for the same step of the same round, so a repeated decision repeats nothing."""
     return hashlib.sha256(f"{uid}/{round_}/{cause}/{step}".encode()).hexdigest()[:16]
-
-
-def plan_digest(planned: PlannedStep) -> str:
-    """What an approval is bound to."""
-    text = json.dumps([planned.action, planned.component, planned.plan], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def bounded(status: IncidentStatus) -> IncidentStatus:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ..api.common import format_time, rate
+from ..api.common import HealMode, format_time, rate
 from ..api.incident import IncidentStatus, Step
 from ..api.runbook import StepSpec
 from ..api.stack import Stack
@@ -74,29 +74,48 @@ def leading(c: Candidate) -> Refusal | None:
 
 def window(c: Candidate) -> Refusal | None:
     """Rule 27."""
-    if not c.world.blocking_window:
+    return _window(c.world)
+
+
+def _window(world: World) -> Refusal | None:
+    if not world.blocking_window:
         return None
     return Refusal(
-        "27-maintenance", "MaintenanceWindow", f"maintenance window '{c.world.blocking_window}' blocks healing until it ends"
+        "27-maintenance", "MaintenanceWindow", f"maintenance window '{world.blocking_window}' blocks healing until it ends"
     )
 
 
 def paused(c: Candidate) -> Refusal | None:
     """Rule 29."""
-    if not c.stack.spec.paused:
+    return _paused(c.stack)
+
+
+def _paused(stack: Stack) -> Refusal | None:
+    if not stack.spec.paused:
         return None
-    return Refusal("29-pause", "Paused", f"the Stack is paused: {c.stack.spec.pause_reason or 'no reason given'}")
+    return Refusal("29-pause", "Paused", f"the Stack is paused: {stack.spec.pause_reason or 'no reason given'}")
 
 
 def lookups(c: Candidate) -> Refusal | None:
     """Rule 28."""
-    if not c.world.failed_lookups:
+    return _lookups(c.world)
+
+
+def _lookups(world: World) -> Refusal | None:
+    if not world.failed_lookups:
         return None
     return Refusal(
         "28-lookup",
         "LookupFailed",
-        f"could not read {', '.join(c.world.failed_lookups)}; nothing disruptive is done on guesses",
+        f"could not read {', '.join(world.failed_lookups)}; nothing disruptive is done on guesses",
     )
+
+
+def standing(world: World, stack: Stack, mode: HealMode | None) -> Refusal | None:
+    """What holds back any effect that has not begun, though its intent is written (rules 1, 27, 28 and 29)."""
+    if mode in (HealMode.OBSERVE, HealMode.OFF):
+        return Refusal("1-mode", "ModeChanged", f"the mode is {mode} now; the step had not begun")
+    return _window(world) or _paused(stack) or _lookups(world)
 
 
 def forbidden(c: Candidate) -> Refusal | None:

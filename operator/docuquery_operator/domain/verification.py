@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from ..api.common import delta
+from ..api.common import HealMode, delta
 from ..api.incident import Phase, Step, StepState
 from ..api.runbook import StepSpec, Verify
+from ..api.stack import Stack
+from . import rails
 from .draft import Draft
 from .lifecycle import close, needs_human
 from .world import Effect, EffectState, Refusal, Streak, World
@@ -24,30 +26,81 @@ def watch_step(d: Draft, w: World) -> bool:
         return False
     d.look(w.stack.spec.detection.pace)
     if step.effect_at is None:
-        step = _follow_effect(d, w, step)
+        step = _before_effect(d, w, w.stack, step) if _absent(w) else _follow_effect(d, w, step)
     if step.effect_at is not None and not step.state.final:
         _judge(d, w, step)
     return True
 
 
+def _absent(w: World) -> bool:
+    return w.effect is None or w.effect.state is EffectState.ABSENT
+
+
+def may_advance(w: World, step: Step, mode: HealMode | None) -> bool:
+    """Whether the effect may be begun or carried on now.
+
+    The world may have changed since the intent, most of all while the operator was away: what has not begun needs the
+    symptom's quorum again, and every rail that stands. What has begun goes on.
+    """
+    if w.stack is None or not step.attempt_id or step.effect_at is not None or not w.leading:
+        return False
+    if not _absent(w):
+        return True
+    return _quorum(w, True, w.stack.spec.detection.failures) and rails.standing(w, w.stack, mode) is None
+
+
+def _quorum(w: World, symptom: bool, rounds: int) -> bool:
+    return w.streak is not None and w.streak.verdict.symptom is symptom and w.streak.symptom_rounds >= rounds
+
+
+def _before_effect(d: Draft, w: World, stack: Stack, step: Step) -> Step:
+    """Nothing of the effect is seen yet: it may not be needed any more, be held back, or be overdue."""
+    if _quorum(w, False, stack.spec.detection.recoveries):
+        finish(d, step, StepState.SKIPPED, "the symptom went away before the step had an effect")
+        return step
+    refusal = rails.standing(w, stack, d.status.mode)
+    if refusal is not None:
+        d.refuse(refusal, step.name)
+        d.condition("HealBlocked", True, refusal.reason, refusal.message)
+        d.summary(f"{step.name} has not begun: {refusal.message}")
+        return step
+    if d.status.holds("HealBlocked"):
+        step = step.model_copy(update={"started_at": d.now})
+        d.put_step(step)
+        d.condition("HealBlocked", False, "Acting", step.summary)
+        d.summary(f"{step.name}: {step.summary}")
+    if _overdue(d, w, step):
+        entered = any(ledger.find(step.attempt_id or "") for ledger in w.ledgers.values())
+        state = _verdict_on_time_out(w.streak) if entered else StepState.SKIPPED
+        why = (w.effect.message if w.effect else "") or "no effect found"
+        finish(d, step, state, f"not begun after {_words(_timeout(w, step))}: {why}")
+    return step
+
+
+def _overdue(d: Draft, w: World, step: Step) -> bool:
+    """Past its timeout, not counting time in which no operator was there; past the automatic phase in any case."""
+    started = step.started_at or d.now
+    watched = d.now - max(started, w.alive_since or started)
+    return watched > _timeout(w, step) or d.now - started > rails.AUTOMATIC_PHASE
+
+
 def _follow_effect(d: Draft, w: World, step: Step) -> Step:
     effect = w.effect or Effect(EffectState.ABSENT)
-    started = step.started_at or d.now
     if effect.state is EffectState.DONE:
         step = step.model_copy(update={"state": StepState.RUNNING, "effect_at": d.now, "summary": effect.message[:512]})
         d.put_step(step)
         d.tell("StepDone", f"{step.name}: {effect.message}; now watching the symptom")
         d.summary(f"{step.name} is done; watching whether the fault is gone")
         return step
-    if effect.state is not EffectState.ABSENT and step.state is StepState.INTENDED:
+    if step.state is StepState.INTENDED:
         step = step.model_copy(update={"state": StepState.RUNNING, "summary": effect.message[:512]})
         d.put_step(step)
         d.summary(f"{step.name}: {effect.message}")
     if effect.state is EffectState.BLOCKED:
         d.refuse(Refusal("11-disruption-budget", "EvictionBlocked", effect.message), step.name)
-    if d.now - started > _timeout(w, step):
+    if _overdue(d, w, step):
         state = _verdict_on_time_out(w.streak)
-        finish(d, step, state, f"not complete after {_words(_timeout(w, step))}: {effect.message or 'no effect found'}")
+        finish(d, step, state, f"not complete after {_words(_timeout(w, step))}: {effect.message}")
     return step
 
 

@@ -124,3 +124,4 @@ class World:
     failed_lookups: tuple[str, ...] = ()
     fence: int = 0
     leading: bool = True
+    alive_since: datetime | None = None

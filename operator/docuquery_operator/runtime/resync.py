@@ -46,16 +46,24 @@ class Resync:
         finds = 0
         for kind in self._kinds:
             for namespace in namespaces or [""]:
-                for obj in await self._cluster.list(kind, namespace):
-                    finds += self._check(kind, obj["metadata"]["namespace"], obj["metadata"]["name"])
+                before = {k for k in self._known if k.plural == kind.plural and namespace in ("", k.namespace)}
+                metas = [obj["metadata"] for obj in await self._cluster.list(kind, namespace)]
+                listed = {Key(kind.plural, meta["namespace"], meta["name"]) for meta in metas}
+                finds += sum(self._check(kind, key) for key in sorted(listed))
+                self._forget(before - listed)
         return finds
 
-    def _check(self, kind: Kind, namespace: str, name: str) -> int:
-        key = Key(kind.plural, namespace, name)
+    def _check(self, kind: Kind, key: Key) -> bool:
         missed = key not in self._known
         if missed:
             self._metrics.resync_finds.labels(kind.plural).inc()
             self._known.add(key)
         if not self._queue.knows(key):
             self._queue.add(key)
-        return int(missed)
+        return missed
+
+    def _forget(self, gone: Collection[Key]) -> None:
+        """Deleted without the watch telling: the controllers look once more, and drop what they remember."""
+        for key in sorted(gone):
+            self._known.discard(key)
+            self._queue.add(key)

@@ -162,3 +162,20 @@ def test_an_api_server_that_is_away_neither_ends_it_nor_counts_as_a_broken_watch
         assert s.finds() == 1
 
     run(story())
+
+
+def test_a_deletion_that_the_watch_missed_is_looked_at_and_forgotten() -> None:
+    async def story() -> None:
+        setting = Setting()
+        gone, kept = setting.put("gone", seen=True), setting.put("kept", seen=True)
+        elsewhere = incident("elsewhere", "other")
+        setting.resync.seen(elsewhere, deleted=False)
+        await setting.worked_off()
+        setting.server.remove(INCIDENT, SPACE, "gone")
+        assert await setting.resync.once([SPACE]) == 0
+        assert await setting.worked_off() == [gone, kept]
+        # Made anew without the watch telling: a find, as for any object that it never showed.
+        setting.put("gone")
+        assert await setting.resync.once([SPACE]) == 1
+
+    run(story())

@@ -39,7 +39,8 @@ class SessionAction:
         if left is None:
             return Effect(EffectState.ABSENT, "the server does not answer")
         if left:
-            return Effect(EffectState.ABSENT, f"{left} of {total} sessions still there")
+            state = EffectState.ABSENT if left == total else EffectState.IN_PROGRESS
+            return Effect(state, f"{left} of {total} sessions still there")
         return Effect(EffectState.DONE, f"{total} sessions ended")
 
     async def advance(self, step: Step, namespace: str, ports: Ports) -> None:
