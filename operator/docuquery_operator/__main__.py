@@ -23,7 +23,7 @@ from .controllers.prober import StackProber
 from .controllers.runbook import RunbookController
 from .controllers.stack import StackController
 from .controllers.unserved import UnservedController
-from .ports import BACKUP_JOB, INCIDENT, MAINTENANCE_WINDOW, RESTORE_JOB, RUNBOOK, STACK, Key, Kind, Ports
+from .ports import BACKUP_JOB, INCIDENT, MAINTENANCE_WINDOW, RESTORE_JOB, RUNBOOK, STACK, Key, Kind, Ports, Self
 from .runtime import log
 from .runtime.health import Health
 from .runtime.lease import LeaderLease
@@ -63,6 +63,7 @@ async def run(settings: Settings) -> int:
             events=EventRecorder(cluster, clock, NAME, settings.instance),
             leader=lease,
             metrics=metrics,
+            self=Self(settings.namespace, settings.instance),
         )
         prober = StackProber(ports, queue.aside)
         stacks = StackController(ports, prober, queue.add)

@@ -241,6 +241,18 @@ class Events(Protocol):
         """One Event about the object, counted up where it repeats."""
 
 
+@dataclass(frozen=True)
+class Self:
+    """Where the operator itself runs; both empty when it runs outside a cluster."""
+
+    namespace: str = ""
+    pod: str = ""
+
+    def is_of(self, namespace: str, workload: str) -> bool:
+        """Whether a workload is the operator's own: its pods bear the workload's name and a suffix."""
+        return bool(self.pod) and namespace == self.namespace and self.pod.startswith(f"{workload}-")
+
+
 class Leader(Protocol):
     """The Lease of the leader."""
 
@@ -276,3 +288,4 @@ class Ports:
     events: Events
     leader: Leader
     metrics: Metrics
+    self: Self = Self()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -36,14 +37,15 @@ ODD_HOSTS = [
 ]
 
 
-def resolving(monkeypatch: pytest.MonkeyPatch, answer: Callable[..., Awaitable[Any]]) -> None:
+def resolving(monkeypatch: pytest.MonkeyPatch, answer: Callable[..., Any]) -> None:
     """A resolver that answers as told."""
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", answer)
+    monkeypatch.setattr(socket, "getaddrinfo", answer)
 
 
 async def test_resolve() -> None:
-    assert "127.0.0.1" in (await SystemNetwork().resolve("localhost", TIMEOUT) or [])
-    assert await SystemNetwork().resolve("127.0.0.1", TIMEOUT) == ["127.0.0.1"]
+    async with SystemNetwork() as network:
+        assert "127.0.0.1" in (await network.resolve("localhost", TIMEOUT) or [])
+        assert await network.resolve("127.0.0.1", TIMEOUT) == ["127.0.0.1"]
 
 
 @pytest.mark.parametrize(
@@ -58,21 +60,34 @@ async def test_resolve() -> None:
     ids=lambda value: repr(value)[:40],
 )
 async def test_no_such_name_is_not_no_resolver(monkeypatch: pytest.MonkeyPatch, problem: OSError, expected: object) -> None:
-    async def fails(*_: Any, **__: Any) -> Any:
+    def fails(*_: Any, **__: Any) -> Any:
         raise problem
 
     resolving(monkeypatch, fails)
-    assert await SystemNetwork().resolve("postgres", TIMEOUT) == expected
+    async with SystemNetwork() as network:
+        assert await network.resolve("postgres", TIMEOUT) == expected
 
 
 async def test_a_resolver_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def hangs(*_: Any, **__: Any) -> Any:
-        await asyncio.sleep(60)
-
-    resolving(monkeypatch, hangs)
+    end = threading.Event()
+    resolving(monkeypatch, lambda *_, **__: end.wait(60))
     began = time.monotonic()
-    assert await SystemNetwork().resolve("postgres", 0.1) is None
+    async with SystemNetwork() as network:
+        assert await network.resolve("postgres", 0.1) is None
     assert time.monotonic() - began < 3
+    end.set()
+
+
+async def test_look_ups_that_hang_leave_the_threads_of_others_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sick DNS must not hold up other work of the process that needs a thread."""
+    end = threading.Event()
+    resolving(monkeypatch, lambda *_, **__: end.wait(60))
+    async with SystemNetwork() as network:
+        hanging = [asyncio.create_task(network.resolve(f"host-{n}", 0.5)) for n in range(40)]
+        await asyncio.sleep(0.1)
+        assert await asyncio.wait_for(asyncio.to_thread(lambda: "free"), 3) == "free"
+        assert await asyncio.gather(*hanging) == [None] * 40
+    end.set()
 
 
 @pytest.mark.parametrize("host", ODD_HOSTS, ids=lambda h: repr(h)[:20])

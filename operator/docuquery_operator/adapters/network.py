@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import socket
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import aiohttp
 
@@ -15,6 +17,7 @@ from ..ports import HttpAnswer
 from . import redis
 
 BODY_LIMIT = 64 * 1024
+RESOLVERS = 16
 NO_SUCH_NAME = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
 
 
@@ -23,6 +26,8 @@ class SystemNetwork:
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
+        # Own threads: look-ups that wait for a sick DNS must not look like one to others, nor wait behind other work.
+        self._resolvers = ThreadPoolExecutor(RESOLVERS, thread_name_prefix="resolve")
 
     async def __aenter__(self) -> SystemNetwork:
         self._session = aiohttp.ClientSession(
@@ -33,12 +38,15 @@ class SystemNetwork:
     async def __aexit__(self, *_: object) -> None:
         if self._session is not None:
             await self._session.close()
+        self._resolvers.shutdown(wait=False, cancel_futures=True)
 
     async def resolve(self, host: str, timeout: float) -> Sequence[str] | None:
         """Through the system's resolver."""
         try:
             async with asyncio.timeout(timeout):
-                found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+                found = await asyncio.get_running_loop().run_in_executor(
+                    self._resolvers, functools.partial(socket.getaddrinfo, host, None, type=socket.SOCK_STREAM)
+                )
         except socket.gaierror as problem:
             return [] if problem.errno in NO_SUCH_NAME else None
         except OSError:

@@ -20,6 +20,7 @@ from ..catalogue.base import PlanContext, Round
 from ..catalogue.runbooks import problem_of, shipped
 from ..domain import parameters
 from ..domain.pods import foreign_rollout
+from ..domain.rollout import gap
 from ..domain.world import Effect, EffectState, PlannedStep, Problem, Refusal, Risk, Target, World
 from ..ports import (
     CONTROLLER_REVISION,
@@ -203,12 +204,15 @@ class Gatherer:
         found = {}
         round_ = self._round(stack)
         for name, component in stack.spec.components.items():
-            selector = shared.selector_of(await shared.workload(round_, component))
-            if not selector:
+            workload = await shared.workload(round_, component)
+            selector = shared.selector_of(workload)
+            if workload is None or not selector:
                 continue
-            kind = CONTROLLER_REVISION if component.workload.kind == "StatefulSet" else REPLICA_SET
-            foreign = foreign_rollout(await self._ports.cluster.list(kind, round_.namespace, selector))
-            found[name] = Target(*foreign) if foreign else Target()
+            ref = component.workload
+            kind = CONTROLLER_REVISION if ref.kind == "StatefulSet" else REPLICA_SET
+            at, revision = foreign_rollout(await self._ports.cluster.list(kind, round_.namespace, selector)) or (None, "")
+            own = self._ports.self.is_of(round_.namespace, ref.name)
+            found[name] = Target(at, revision, own, gap(workload))
         return found
 
 

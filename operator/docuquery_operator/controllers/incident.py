@@ -79,7 +79,7 @@ class IncidentController:
             await self._gather.ledgers.finish(
                 namespace, stack, item.component, item.attempt_id, item.outcome, self._ports.clock.now()
             )
-            self._ports.metrics.step(item.component, item.outcome)
+            self._ports.metrics.step(item.action, item.outcome)
         if plan.advance is not None:
             await self._advance(incident, world, plan.advance)
         if plan.close:

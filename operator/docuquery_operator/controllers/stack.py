@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 
@@ -14,6 +15,7 @@ from .invalid import say_invalid
 from .prober import StackProber
 
 COUNT_SECONDS = 30.0
+REMIND_EVERY = timedelta(hours=4)
 
 
 class StackController:
@@ -24,12 +26,14 @@ class StackController:
         self._prober = prober
         self._nudge = nudge
         self._seen: dict[Key, tuple[int, float, int]] = {}
+        self._reminded: dict[Key, int] = {}
 
     async def reconcile(self, key: Key) -> float | None:
         """Seconds until the next round of probes."""
         obj = await self._ports.cluster.get(STACK, key.namespace, key.name)
         if obj is None:
             self._seen.pop(key, None)
+            self._reminded.pop(key, None)
             return None
         try:
             stack = Stack.model_validate(obj)
@@ -51,7 +55,19 @@ class StackController:
             }
         )
         await self._write(stack, obj, before, status)
+        await self._remind(key, stack, obj, status, now)
         return stack.spec.detection.pace
+
+    async def _remind(self, key: Key, stack: Stack, obj: JSON, status: StackStatus, now: datetime) -> None:
+        """A pause that is forgotten is an outage in waiting: say it each 4 h (rule 29)."""
+        paused = next((c for c in status.conditions if c.type == "Paused" and c.status == "True"), None)
+        times = 0 if paused is None else int((now - paused.last_transition_time) / REMIND_EVERY)
+        if times == 0:
+            self._reminded.pop(key, None)
+        elif self._reminded.get(key) != times:
+            self._reminded[key] = times
+            text = f"paused for {times * 4}h, nothing is healed: {stack.spec.pause_reason or 'no reason given'}"
+            await self._ports.events.post(STACK, obj, "Warning", "StillPaused", text)
 
     def recount(self, key: Key) -> None:
         """An incident of this Stack was opened or has ended."""

@@ -29,6 +29,7 @@ class Settle:
     """A verdict that the target's ledger does not know yet."""
 
     component: str
+    action: str
     attempt_id: str
     outcome: str
 
@@ -94,7 +95,7 @@ def _unsettled(status: IncidentStatus, world: World) -> list[Settle]:
         ledger = world.ledgers.get(step.component)
         entry = ledger.find(step.attempt_id) if ledger else None
         if entry is not None and not entry.outcome:
-            found.append(Settle(step.component, step.attempt_id, step.state.value))
+            found.append(Settle(step.component, step.kind, step.attempt_id, step.state.value))
     return found
 
 

@@ -166,6 +166,27 @@ def one_actor(c: Candidate) -> Refusal | None:
     )
 
 
+def own_target(c: Candidate) -> Refusal | None:
+    """Rule 3, the operator's part."""
+    target = c.world.targets.get(c.planned.component)
+    if target is None or not target.own:
+        return None
+    return Refusal("3-own-targets", "OwnWorkload", f"{c.planned.component} is the operator itself; take it out of the Stack")
+
+
+def last_replica(c: Candidate) -> Refusal | None:
+    """Rule 11: a component that is well is not left without a pod for the sake of another one."""
+    name, target = c.planned.component, c.world.targets.get(c.planned.component)
+    seen = c.world.neighbours.get(name)
+    if not c.planned.restarts or name == c.world.component or target is None or not target.gap:
+        return None
+    if seen is None or seen.healthy is False:
+        return None
+    return Refusal(
+        "11-last-replica", "LastHealthyReplica", f"{name} is not known to be broken and would serve nobody: {target.gap}"
+    )
+
+
 def recurrence(c: Candidate) -> Refusal | None:
     """Rule 9."""
     same = [a for a in since(c.ledger.attempts, c.now - RECURRENCE_WINDOW) if a.cause == c.cause and a.outcome]
@@ -294,7 +315,9 @@ RAILS: tuple[Check, ...] = (
         _effects_only(check)
         for check in (
             lookups,
+            own_target,
             foreign_change,
+            last_replica,
             one_actor,
             recurrence,
             breaker,
@@ -315,6 +338,8 @@ NEEDS_HUMAN = {
     "BudgetUsedUp",
     "Cooldown",
     "ForbiddenByCause",
+    "LastHealthyReplica",
+    "OwnWorkload",
     "RolloutBySomebodyElse",
     "Paused",
 }

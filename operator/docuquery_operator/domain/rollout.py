@@ -43,3 +43,18 @@ def rollout(workload: JSON | None, pods: Sequence[PodFacts], attempt_id: str, ne
     stuck = tuple(p for p in old if not p.ready and not p.terminating)
     text = f"{ready} of {wanted} new pods ready, {len(old)} old pods left"
     return Rollout(Effect(EffectState.IN_PROGRESS, text), stuck)
+
+
+def gap(workload: JSON) -> str:
+    """Why a rolling restart leaves no pod serving for a while; '' when one stays (kubernetes.io, Deployment, "Strategy")."""
+    spec = workload.get("spec", {})
+    replicas = int(spec.get("replicas", 1))
+    if workload.get("kind") == "StatefulSet" or "serviceName" in spec:
+        return "it is a StatefulSet with one pod" if replicas <= 1 else ""
+    strategy = spec.get("strategy") or {}
+    if strategy.get("type") == "Recreate":
+        return "its strategy is Recreate"
+    wanted = (strategy.get("rollingUpdate") or {}).get("maxUnavailable", "25%")
+    text = str(wanted)
+    down = replicas * int(text[:-1]) // 100 if text.endswith("%") else int(text)
+    return f"maxUnavailable {text} allows all {replicas} pods to go at once" if down >= replicas else ""

@@ -50,6 +50,7 @@ class PlannedStep:
     summary: str
     cooldown: timedelta = timedelta(0)
     needs_approval: bool = False
+    restarts: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,10 +89,15 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Target:
-    """What rails need to know of a component before it is touched."""
+    """What rails need to know of a component before it is touched.
+
+    own: it is the operator itself. gap: why a restart leaves no pod serving for a while, '' when one stays.
+    """
 
     foreign_rollout_at: datetime | None = None
     foreign_rollout: str = ""
+    own: bool = False
+    gap: str = ""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from docuquery_operator.api.runbook import StepSpec
 from docuquery_operator.api.stack import Stack, StackSpec
 from docuquery_operator.domain.ledger import Attempt, Ledger
 from docuquery_operator.domain.rails import Candidate, first_refusal
-from docuquery_operator.domain.world import PlannedStep, Risk, Target, World
+from docuquery_operator.domain.world import Neighbour, PlannedStep, Risk, Target, World
 
 NOW = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -38,6 +38,12 @@ def candidate(**world: Any) -> Candidate:
         planned=PlannedStep("restartWorkload", "postgres", Risk.DISRUPTIVE, {}, "restart", timedelta(minutes=10)),
         now=NOW,
     )
+
+
+def restart_of_api(healthy: bool | None, gap: str) -> Candidate:
+    """The database is broken, and the remedy would restart its client."""
+    c = candidate(component="postgres", targets={"api": Target(gap=gap)}, neighbours={"api": Neighbour(healthy, 3)})
+    return replace(c, planned=replace(c.planned, component="api", restarts=True))
 
 
 def ledger(*attempts: Attempt, holder: str = "", renewed: datetime | None = None) -> dict[str, Any]:
@@ -69,6 +75,9 @@ REFUSED: list[tuple[str, Candidate, datetime | None]] = [
         candidate(targets={"postgres": Target(NOW - 4 * MINUTE, "postgres-2")}),
         NOW + 6 * MINUTE,
     ),
+    ("OwnWorkload", candidate(targets={"postgres": Target(own=True)}), None),
+    ("LastHealthyReplica", restart_of_api(healthy=True, gap="it is a StatefulSet with one pod"), None),
+    ("LastHealthyReplica", restart_of_api(healthy=None, gap="its strategy is Recreate"), None),
     ("TargetBusy", candidate(**ledger(holder="other", renewed=NOW - timedelta(seconds=59))), None),
     (
         "CauseKeepsComingBack",
@@ -137,6 +146,10 @@ ALLOWED = [
     candidate(**ledger(attempt(11))),
     candidate(**ledger(*(attempt(m, "Inconclusive") for m in (200, 190, 180)))),
     candidate(targets={"postgres": Target(NOW - 11 * MINUTE, "postgres-2")}),
+    restart_of_api(healthy=True, gap=""),
+    restart_of_api(healthy=False, gap="its strategy is Recreate"),
+    # The component that the cause was found on is broken: its one pod is what the restart is for.
+    candidate(component="postgres", targets={"postgres": Target(gap="it is a StatefulSet with one pod")}),
     candidate(**ledger(*(attempt(m, "NotHealed", "ProcessDown") for m in (500, 400)), attempt(300))),
 ]
 

@@ -66,6 +66,7 @@ def plan_restart(action: str, cooldown: timedelta, context: PlanContext, compone
         plan={"kind": target.kind, "name": target.name, "uid": uid},
         summary=f"restart {target.kind} {target.name}",
         cooldown=cooldown,
+        restarts=True,
     )
 
 

@@ -1,0 +1,46 @@
+"""Whether a restart leaves a moment in which nobody serves, and whether a workload is the operator's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from docuquery_operator.domain.rollout import gap
+from docuquery_operator.ports import Self
+
+
+def deployment(replicas: int | None = None, **strategy: Any) -> dict[str, Any]:
+    spec: dict[str, Any] = {"strategy": strategy} if strategy else {}
+    return {"spec": spec | ({} if replicas is None else {"replicas": replicas})}
+
+
+@pytest.mark.parametrize(
+    ("workload", "said"),
+    [
+        (deployment(), ""),
+        (deployment(1, type="RollingUpdate"), ""),
+        (deployment(3, type="Recreate"), "its strategy is Recreate"),
+        (deployment(1, type="RollingUpdate", rollingUpdate={"maxUnavailable": 0}), ""),
+        (deployment(1, type="RollingUpdate", rollingUpdate={"maxUnavailable": 1}), "maxUnavailable 1"),
+        (deployment(2, type="RollingUpdate", rollingUpdate={"maxUnavailable": 1}), ""),
+        (deployment(2, type="RollingUpdate", rollingUpdate={"maxUnavailable": "50%"}), ""),
+        (deployment(2, type="RollingUpdate", rollingUpdate={"maxUnavailable": "100%"}), "maxUnavailable 100%"),
+        ({"spec": {"serviceName": "postgres"}}, "StatefulSet with one pod"),
+        ({"spec": {"serviceName": "postgres", "replicas": 1}}, "StatefulSet with one pod"),
+        ({"spec": {"serviceName": "postgres", "replicas": 2}}, ""),
+        ({"kind": "StatefulSet", "spec": {"replicas": 1}}, "StatefulSet with one pod"),
+    ],
+)
+def test_a_gap_in_serving_is_seen_beforehand(workload: dict[str, Any], said: str) -> None:
+    assert said in gap(workload)
+    assert bool(said) == bool(gap(workload))
+
+
+def test_the_operator_knows_its_own_workload() -> None:
+    me = Self("ops", "docuquery-operator-577dbf6545-9wwlf")
+    assert me.is_of("ops", "docuquery-operator")
+    assert not me.is_of("docuquery", "docuquery-operator")
+    assert not me.is_of("ops", "docuquery-operato")
+    assert not me.is_of("ops", "api")
+    assert not Self().is_of("", "")
