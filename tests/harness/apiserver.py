@@ -66,7 +66,7 @@ class ApiServer:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, headers, method=method)
         try:
-            with urllib.request.urlopen(request, context=self._tls(), timeout=30) as answer:
+            with urllib.request.urlopen(request, context=self.tls(), timeout=30) as answer:
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as refusal:
             return refusal.code, json.load(refusal)
@@ -75,7 +75,7 @@ class ApiServer:
         """Whether it serves, its default roles included."""
         request = urllib.request.Request(f"{self.url}/readyz", headers={"Authorization": f"Bearer {self.token}"})
         try:
-            with urllib.request.urlopen(request, context=self._tls(), timeout=2) as answer:
+            with urllib.request.urlopen(request, context=self.tls(), timeout=2) as answer:
                 return bool(answer.status == 200)
         except OSError:
             return False
@@ -86,7 +86,8 @@ class ApiServer:
         env = os.environ | {"HOME": str(self.folder), "KUBECACHEDIR": str(self.folder / "cache")}
         return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60, check=False, env=env)
 
-    def _tls(self) -> ssl.SSLContext:
+    def tls(self) -> ssl.SSLContext:
+        """Trusts this server."""
         return ssl.create_default_context(cafile=str(self.ca))
 
 

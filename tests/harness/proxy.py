@@ -1,4 +1,5 @@
-"""A proxy between operator and API server that knows every write, and can end the operator right before or after one.
+"""A proxy between operator and API server that knows every write, can end the operator right before or after one, and can
+make the API server look sick.
 
 It speaks plain HTTP on loopback and brings the administrator's identity itself.
 """
@@ -38,11 +39,33 @@ class KillPoint:
         return f"{self.when} {self.write}"
 
 
+@dataclass(frozen=True)
+class Outage:
+    """How the API server is sick: it answers with this status, or with silence (0), on all paths or on the kinds' alone."""
+
+    status: int
+    only: str = ""
+
+    def touches(self, path: str) -> bool:
+        """Whether a request meets it."""
+        return self.only in path
+
+    async def answer(self) -> web.Response:
+        """What a client gets."""
+        if self.status == 0:
+            await asyncio.sleep(3600)
+        return web.json_response({"kind": "Status", "message": "sick on purpose", "code": self.status}, status=self.status)
+
+
 class FaultProxy:
     """Runs in a thread of its own, so that a test may block as it likes."""
 
-    def __init__(self, access: Access, victim: Callable[[], int]) -> None:
+    def __init__(self, access: Access, victim: Callable[[], int], bearer: str = "") -> None:
         self._access, self._victim = access, victim
+        self._identity = {"Authorization": f"Bearer {bearer}"} if bearer else {}
+        self._outage: Outage | None = None
+        self._streams: set[asyncio.Transport] = set()
+        self.requests = 0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fault-proxy", daemon=True)
         self._session: aiohttp.ClientSession | None = None
@@ -69,6 +92,16 @@ class FaultProxy:
         """Number the writes from one again; the operator dies at the point, once."""
         self._seen, self._point, self.writes = Counter(), point, []
         self.killed.clear()
+
+    def sicken(self, outage: Outage | None) -> None:
+        """From now on the API server behaves so; None: as it is. Open watches that the outage touches break."""
+        self._loop.call_soon_threadsafe(self._sicken, outage)
+
+    def _sicken(self, outage: Outage | None) -> None:
+        self._outage = outage
+        if outage is not None:
+            for transport in self._streams:
+                transport.abort()
 
     def kubeconfig(self, path: Path) -> Path:
         """Write a kubeconfig that leads here."""
@@ -110,12 +143,15 @@ class FaultProxy:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
+        self.requests += 1
+        if self._outage is not None and self._outage.touches(request.path):
+            return await self._outage.answer()
         write = self._number(request, body)
         if write and self._dies_at(KillPoint(write, "before")):
             return self._cut(request)
         assert self._session is not None
         url = URL(self._access.server + request.raw_path, encoded=True)
-        headers = {k: v for k, v in request.headers.items() if k.lower() not in DROPPED}
+        headers = {k: v for k, v in request.headers.items() if k.lower() not in DROPPED} | self._identity
         async with self._session.request(request.method, url, data=body or None, headers=headers) as upstream:
             if "watch" in request.query:
                 return await self._stream(request, upstream)
@@ -128,11 +164,15 @@ class FaultProxy:
     async def _stream(self, request: web.Request, upstream: aiohttp.ClientResponse) -> web.StreamResponse:
         response = web.StreamResponse(status=upstream.status, headers={"Content-Type": "application/json"})
         await response.prepare(request)
+        if request.transport is not None:
+            self._streams.add(request.transport)
         try:
             async for chunk in upstream.content.iter_any():
                 await response.write(chunk)
         except (aiohttp.ClientError, ConnectionError):
             pass  # either side has gone; the other learns it by the end of the stream
+        finally:
+            self._streams = {t for t in self._streams if not t.is_closing()}
         return response
 
     def _number(self, request: web.Request, body: bytes) -> str:
