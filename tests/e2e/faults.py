@@ -89,15 +89,33 @@ def no_database_for_the_api() -> dict[str, Any]:
     }
 
 
-def mend_settings(ns: StackNamespace) -> None:
-    """Take back what ALTER SYSTEM has set, by its file: the server may not even run."""
-    path = "/var/lib/postgresql/data/pgdata/postgresql.auto.conf"
+SETTINGS = "pgdata/postgresql.auto.conf"
 
-    def emptied() -> bool:
-        done = ns.api.exec("postgres-0", "bash", "-c", f"> {path} && pkill -HUP -o postgres; echo done", check=False)
-        return "done" in done
 
-    wait_for("the settings to be taken back", emptied, 60)
+def take_back_settings(ns: StackNamespace) -> None:
+    """Take back what ALTER SYSTEM has set, in the server that runs."""
+    ns.psql("alter system reset all")
+    ns.psql("select pg_reload_conf()")
+
+
+def mend_volume(ns: StackNamespace) -> None:
+    """Take back what ALTER SYSTEM has set on the volume of a server that does not start, as a person does: from another pod."""
+    pod = ns.database_pod()["spec"]
+    container = pod["containers"][0] | {"name": "mender", "command": ["truncate", "--size=0", f"/data/{SETTINGS}"]}
+    mounts = [{"name": "data", "mountPath": "/data"}]
+    kept = {k: v for k, v in container.items() if k in ("name", "image", "imagePullPolicy", "command", "securityContext")}
+    spec = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "securityContext": pod["securityContext"],
+        "containers": [kept | {"volumeMounts": mounts}],
+        "volumes": [v for v in pod["volumes"] if v["name"] == "data"],
+    }
+    ns.api.create("pods", {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "mender"}, "spec": spec})
+    wait_for("the volume to be mended", lambda: ns.api.read("pods", "mender")["status"].get("phase") == "Succeeded", 60)
+    ns.api.delete("pods", "mender")
+    # The kubelet would wait for minutes before it tries once more.
+    ns.api.delete("pods", "postgres-0")
 
 
 def shorten(runbook: dict[str, Any], cause: str, action: str, timeout: str) -> None:

@@ -22,10 +22,11 @@ from tests.e2e.checks import (
 from tests.e2e.faults import (
     alive,
     leaked_sessions,
-    mend_settings,
+    mend_volume,
     no_database_for_the_api,
     out_of_memory,
     shorten,
+    take_back_settings,
     waiting,
 )
 from tests.harness import stackns
@@ -69,7 +70,7 @@ def test_crash_loop(stack: Deploy) -> None:
     time.sleep(10)
     assert len(ns.restarts_ordered()) == 1, "it was restarted again, though that had not helped"
     assert uid(ns) != before
-    mend_settings(ns)
+    mend_volume(ns)
     check_end(ns, "looping", "Recovered", "CrashLoop")
     assert len(ns.restarts_ordered()) == 1
 
@@ -161,7 +162,7 @@ def test_read_only(stack: Deploy) -> None:
     ns.wait_incident("no-writes", "ReadOnly", caused_by("ReadOnly"))
     time.sleep(5)
     check_left_alone(ns, "no-writes", before)
-    mend_settings(ns)
+    take_back_settings(ns)
     status = check_end(ns, "no-writes", "Recovered", "ReadOnly")
     assert steps(status) == [("waitForRecovery", "Healed")]
     check_left_alone(ns, "no-writes", before)

@@ -88,6 +88,9 @@ class CauseSpec(ApiModel):
     forbid: Annotated[
         list[CatalogueName], Field(max_length=8, description="Actions that would make this cause worse; enforced")
     ] = []
+    transient: Annotated[
+        bool, Field(description="A state on the way to another, such as starting: it takes no other cause's place")
+    ] = False
 
 
 class Verify(ApiModel):

@@ -137,7 +137,9 @@ def identify(d: Draft, w: World) -> bool:
     sure = streak.cause_rounds >= failures or streak.symptom_rounds >= UNSTABLE_ROUNDS * failures
     if diagnosis is None or not sure or streak.symptom_rounds < failures:
         return True
-    if d.status.cause is None or d.status.cause.name != diagnosis.name:
+    known = d.status.cause
+    # What a person does about the cause passes through such states; the report must still name the cause itself.
+    if known is None or (known.name != diagnosis.name and not diagnosis.spec.transient):
         _name_cause(d, diagnosis, observe=d.status.mode is HealMode.OBSERVE)
     if d.status.phase is not Phase.IDENTIFIED:
         d.phase(Phase.IDENTIFIED, d.status.summary)
