@@ -26,6 +26,7 @@ BY_STATE = {
     "53100": "disk_full",
     "57P03": "starting",
     "57P01": "starting",
+    "57P02": "starting",
     "25006": "read_only",
 }
 # libpq gives no SQLSTATE while connecting, only the server's words.

@@ -18,13 +18,18 @@ EVIDENCE_CHARS = 300
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """A named cause and what it rests on."""
+    """A named cause and what it rests on. open: causes that come before it and could not be ruled out."""
 
     name: str
     message: str
     evidence: tuple[str, ...]
     confidence: Confidence
     spec: CauseSpec
+    open: tuple[CauseSpec, ...] = ()
+
+    def would_worsen(self, action: str) -> str:
+        """Name of a cause that could not be ruled out and forbids the action, '' when there is none."""
+        return next((c.name for c in self.open if action in c.forbid), "")
 
 
 @dataclass(frozen=True)
@@ -45,18 +50,19 @@ def judge(runbook: RunbookSpec, findings: Findings, parameters: Mapping[str, Any
 
 
 def _first(causes: Sequence[CauseSpec], facts: Mapping[str, Any], findings: Findings) -> Diagnosis | None:
-    unknown: list[str] = []
+    unknown: list[CauseSpec] = []
     for cause in causes:
         answer = expressions.holds(cause.when, facts)
         if answer is None:
-            unknown.append(cause.name)
+            unknown.append(cause)
         if answer is not True:
             continue
         confidence: Confidence = "Low" if cause.name == "Unknown" else "Medium" if unknown else "High"
         lines = evidence(findings)
         if unknown:
-            lines = (f"could not be ruled out, data missing: {', '.join(unknown)}"[:EVIDENCE_CHARS], *lines)
-        return Diagnosis(cause.name, cause.message, lines[:EVIDENCE_LINES], confidence, cause)
+            names = ", ".join(c.name for c in unknown)
+            lines = (f"could not be ruled out, data missing: {names}"[:EVIDENCE_CHARS], *lines)
+        return Diagnosis(cause.name, cause.message, lines[:EVIDENCE_LINES], confidence, cause, tuple(unknown))
     return None
 
 

@@ -198,6 +198,7 @@ def remedy(d: Draft, w: World) -> bool:
         spec=spec,
         planned=planned,
         now=d.now,
+        unsure=diagnosis.would_worsen(planned.action),
     )
     refusal = rails.first_refusal(candidate)
     if refusal is not None:

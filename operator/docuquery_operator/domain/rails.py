@@ -32,7 +32,10 @@ AUTOMATIC_PHASE = timedelta(hours=1)
 
 @dataclass(frozen=True)
 class Candidate:
-    """A step that is about to be intended, with all that the checks may look at."""
+    """A step that is about to be intended, with all that the checks may look at.
+
+    unsure: a cause that forbids the action and could not be ruled out.
+    """
 
     stack: Stack
     world: World
@@ -43,6 +46,7 @@ class Candidate:
     spec: StepSpec
     planned: PlannedStep
     now: datetime
+    unsure: str = ""
 
     @property
     def ledger(self) -> Ledger:
@@ -123,6 +127,15 @@ def forbidden(c: Candidate) -> Refusal | None:
     if c.planned.action not in c.forbidden:
         return None
     return Refusal("cause-forbids", "ForbiddenByCause", f"{c.planned.action} would make {c.cause} worse")
+
+
+def ruled_out(c: Candidate) -> Refusal | None:
+    """Rule 28: data that are missing may hide a cause that this action would make worse."""
+    if not c.unsure:
+        return None
+    return Refusal(
+        "28-lookup", "CauseNotRuledOut", f"{c.unsure} could not be ruled out, and {c.planned.action} would make it worse"
+    )
 
 
 def ladder(c: Candidate) -> Refusal | None:
@@ -315,6 +328,7 @@ RAILS: tuple[Check, ...] = (
         _effects_only(check)
         for check in (
             lookups,
+            ruled_out,
             own_target,
             foreign_change,
             last_replica,

@@ -23,6 +23,7 @@ FINE: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 DOWN = {"ok": False, "outcome": "refused", "direct": "refused"}
 SILENT = {"ok": False, "outcome": "timeout", "direct": "timeout"}
+STARTING = {"ok": False, "outcome": "starting", "direct": "starting"}
 
 
 def api(error: str) -> dict[str, Any]:
@@ -47,7 +48,7 @@ CASES: list[tuple[str, dict[str, dict[str, Any]]]] = [
     ("TooManyConnections", {"ready": {"ok": False, "outcome": "too_many_connections"}, "connections": {"exhausted": True}}),
     ("LockStorm", {"locks": {"storm": True, "waiting": 9}}),
     ("OOMKilled", {"ready": DOWN, "workload": {"oomKilled": True, "crashLoop": True}}),
-    ("Recovering", {"ready": {"ok": False, "outcome": "starting", "direct": "starting"}, "recovery": {"starting": True}}),
+    ("Recovering", {"ready": STARTING, "recovery": {"starting": True}}),
     ("ReadOnly", {"recovery": {"readOnly": True}}),
     ("ReadOnly", {"api": api("read_only")}),
     ("NetworkBlocked", {"network": {"broken": True}, "api": api("timeout")}),
@@ -60,15 +61,21 @@ CASES: list[tuple[str, dict[str, dict[str, Any]]]] = [
     ("CrashLoop", {"ready": DOWN, "workload": {"crashLoop": True}}),
     ("ProcessDown", {"ready": DOWN}),
     ("ProcessDown", {"ready": SILENT}),
-    ("ProcessDown", {"ready": {"ok": False, "outcome": "error", "direct": "error"}}),
+    ("ProcessDown", {"ready": SILENT, "workload": {"ready": 0}}),
+    ("ProcessDown", {"ready": SILENT, "api": {"database": "down"}}),
+    ("OperatorCutOff", {"ready": SILENT, "api": {"database": "up"}}),
+    ("Recovering", {"ready": STARTING, "recovery": {"starting": True}, "workload": {"oomKilled": True, "ready": 0}}),
+    ("Unknown", {"ready": {"ok": False, "outcome": "error", "direct": "error"}}),
     ("Unknown", {"api": api("other")}),
 ]
 MAY_RESTART_THE_DATABASE = {"OOMKilled", "CrashLoop", "ProcessDown"}
 
 
 def findings(changes: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """All is well but for the changes."""
-    return {name: {**fine, **changes.get(name, {})} for name, fine in FINE.items()}
+    """All is well but for the changes; where the database does not answer, the api says so too, unless it is changed."""
+    down = "ready" in changes and not changes["ready"]["ok"] and "api" not in changes
+    fine = {**FINE, "api": {**FINE["api"], "database": "down"}} if down else FINE
+    return {name: {**usual, **changes.get(name, {})} for name, usual in fine.items()}
 
 
 @pytest.mark.parametrize(("cause", "changes"), CASES)
@@ -99,12 +106,21 @@ def test_no_data_is_neither_good_nor_bad() -> None:
     assert judge(RUNBOOK, {**FINE, "ready": {"summary": "the probe gave no answer"}}, {}).symptom is None
 
 
+def test_an_api_that_answers_nobody_is_no_proof_that_clients_reach_the_database() -> None:
+    assert judge(RUNBOOK, {**FINE, "api": {"reachable": False}}, {}).symptom is None
+    assert judge(RUNBOOK, {**FINE, "api": {"reachable": True}}, {}).symptom is False
+    without = {name: finding for name, finding in FINE.items() if name != "api"}
+    assert judge(RUNBOOK, without, {}).symptom is False
+
+
 def test_a_cause_that_could_not_be_ruled_out_lowers_the_confidence() -> None:
     seen = findings({"ready": DOWN}) | {"disk": {"summary": "could not be read"}}
     diagnosis = judge(RUNBOOK, seen, {}).diagnosis
     assert diagnosis is not None
     assert (diagnosis.name, diagnosis.confidence) == ("ProcessDown", "Medium")
     assert "DiskFull" in diagnosis.evidence[0]
+    assert diagnosis.would_worsen("restartWorkload") == "DiskFull"
+    assert diagnosis.would_worsen("waitForRecovery") == ""
 
 
 def test_the_shipped_runbook_is_sound() -> None:

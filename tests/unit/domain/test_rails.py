@@ -62,6 +62,7 @@ REFUSED: list[tuple[str, Candidate, datetime | None]] = [
     ("NotLeader", candidate(leading=False), None),
     ("MaintenanceWindow", candidate(blocking_window="sunday"), None),
     ("LookupFailed", candidate(failed_lookups=("the rollouts",)), None),
+    ("CauseNotRuledOut", replace(candidate(), unsure="DiskFull"), None),
     ("ForbiddenByCause", replace(candidate(), forbidden=("restartWorkload",)), None),
     ("LadderUsedUp", with_steps(candidate(), 4, NOW), None),
     ("LadderTimeUp", with_steps(candidate(), 1, NOW - 31 * MINUTE), None),
