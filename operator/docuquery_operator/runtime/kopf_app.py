@@ -37,6 +37,8 @@ def settings(lease_name: str, exit_seconds: float) -> kopf.OperatorSettings:
     s.watching.connect_timeout = 10
     s.networking.request_timeout = 30
     s.networking.error_backoffs = EndlessBackoff()
+    # Each object has a task of kopf until it was idle for so long; five seconds would hold 500 of them in memory at once.
+    s.queueing.idle_timeout = 0.1
     s.queueing.exit_timeout = exit_seconds
     s.process.ultimate_exiting_timeout = exit_seconds + 5
     s.watching.field_selectors[LEASE.group, LEASE.version, LEASE.plural] = f"metadata.name={lease_name}"
