@@ -42,6 +42,7 @@ class Simulator:
     new_pods_are_broken: bool = False
     stopped: bool = False
     created: list[tuple[str, str]] = field(default_factory=list)
+    strangers: set[str] = field(default_factory=set)
     _ending: dict[str, datetime] = field(default_factory=dict)
     _now: datetime | None = None
 
@@ -72,7 +73,8 @@ class Simulator:
 
     def pods(self, name: str) -> list[JSON]:
         """Pods of a workload."""
-        return self.server.all(POD, self.namespace, f"app.kubernetes.io/name={name}")
+        found = self.server.all(POD, self.namespace, f"app.kubernetes.io/name={name}")
+        return [p for p in found if p["metadata"]["name"] not in self.strangers]
 
     def serving(self, host: str) -> str:
         """What a connection to this address meets: ok, refused, timeout or unreachable."""
@@ -140,6 +142,7 @@ class Simulator:
             number = len(known) + 1
             meta = self._meta(name, {**labels, "pod-template-hash": digest})
             meta["annotations"] = {"deployment.kubernetes.io/revision": str(number)}
+            meta["ownerReferences"] = [{"controller": True, "uid": workload["metadata"]["uid"]}]
             self.server.put(kind, {"metadata": meta, "revision": number, **stored(workload["spec"]["template"])})
         return label
 
@@ -176,7 +179,8 @@ class Simulator:
             "conditions": [{"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": "False"}],
             "containerStatuses": [{"state": {"running": {}}, "restartCount": 0}],
         }
-        made = self.server.put(POD, {"metadata": self._meta(name, labels), "spec": template["spec"], "status": status})
+        meta = {**self._meta(name, labels), "ownerReferences": [_owner(workload, revision)]}
+        made = self.server.put(POD, {"metadata": meta, "spec": template["spec"], "status": status})
         self.created.append((name, made["metadata"]["uid"]))
         if self.new_pods_are_broken and self._now is not None:
             self.broken[made["metadata"]["uid"]] = self._now
@@ -195,6 +199,14 @@ class Simulator:
 
     def _meta(self, name: str, labels: dict[str, str] | None = None) -> dict[str, Any]:
         return {"name": name, "namespace": self.namespace, "labels": labels or {}}
+
+
+def _owner(workload: JSON, revision: dict[str, str]) -> JSON:
+    digest = revision.get("pod-template-hash")
+    name, uid = workload["metadata"]["name"], workload["metadata"]["uid"]
+    if digest is None:
+        return {"controller": True, "kind": "StatefulSet", "name": name, "uid": uid}
+    return {"controller": True, "kind": "ReplicaSet", "name": f"{name}-{digest}", "uid": f"{uid}-{digest}"}
 
 
 def _stored_in_data(template: JSON) -> JSON:

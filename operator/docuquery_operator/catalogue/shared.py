@@ -8,10 +8,11 @@ from typing import Any
 
 from ..api.common import ObjectMeta, SecretRef
 from ..api.stack import Component, ComponentType, Endpoint, Stack, StackSpec, WorkloadRef
-from ..domain.pods import PodFacts, pod_facts
+from ..domain.pods import PodFacts, owned, pod_facts
 from ..ports import ENDPOINT_SLICE, JSON, POD, SECRET, SERVICE, WORKLOADS, DatabaseTarget
 from .base import Round
 
+_EXPRESSIONS = {"In": "{} in ({})", "NotIn": "{} notin ({})", "Exists": "{}", "DoesNotExist": "!{}"}
 DEFAULT_PATHS = {"health": "/health", "info": "/info", "metrics": "/metrics"}
 
 
@@ -32,23 +33,26 @@ async def pods(round_: Round, component: Component) -> Sequence[PodFacts]:
 
 
 async def pod_objects(round_: Round, component: Component) -> Sequence[JSON]:
-    """The pods that the workload's selector matches; none when the selector is empty (rule 2)."""
+    """The workload's own pods among those that its selector matches; none when the selector is empty (rule 2)."""
     owner = await workload(round_, component)
     selector = selector_of(owner)
-    if not selector:
+    if owner is None or not selector:
         return []
 
     async def read() -> Sequence[JSON]:
         return await round_.ports.cluster.list(POD, round_.namespace, selector)
 
     found: Sequence[JSON] = await round_.once(("pods", selector), read)
-    return found
+    return [p for p in found if owned(p, owner)]
 
 
 def selector_of(owner: JSON | None) -> str:
-    """Label selector of a workload as the API takes it; '' when it selects nothing by labels."""
-    labels: Mapping[str, str] = ((owner or {}).get("spec", {}).get("selector") or {}).get("matchLabels") or {}
-    return ",".join(f"{k}={v}" for k, v in sorted(labels.items()))
+    """Label selector of a workload as the API takes it; '' when it has none."""
+    selector: JSON = (owner or {}).get("spec", {}).get("selector") or {}
+    labels: Mapping[str, str] = selector.get("matchLabels") or {}
+    expressions = [_EXPRESSIONS[e["operator"]].format(e["key"], ",".join(e.get("values") or [])) for e in
+                   selector.get("matchExpressions") or []]  # fmt: skip
+    return ",".join([*(f"{k}={v}" for k, v in sorted(labels.items())), *expressions])
 
 
 async def service(round_: Round, component: Component) -> JSON | None:

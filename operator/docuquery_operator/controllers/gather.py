@@ -19,7 +19,7 @@ from ..catalogue.actions import ACTIONS
 from ..catalogue.base import PlanContext, Round
 from ..catalogue.runbooks import problem_of, shipped
 from ..domain import parameters
-from ..domain.pods import foreign_rollout
+from ..domain.pods import foreign_rollout, owned
 from ..domain.rollout import gap
 from ..domain.world import Effect, EffectState, PlannedStep, Problem, Refusal, Risk, Target, World
 from ..ports import (
@@ -210,7 +210,8 @@ class Gatherer:
                 continue
             ref = component.workload
             kind = CONTROLLER_REVISION if ref.kind == "StatefulSet" else REPLICA_SET
-            at, revision = foreign_rollout(await self._ports.cluster.list(kind, round_.namespace, selector)) or (None, "")
+            revisions = await self._ports.cluster.list(kind, round_.namespace, selector)
+            at, revision = foreign_rollout([r for r in revisions if owned(r, workload)]) or (None, "")
             own = self._ports.self.is_of(round_.namespace, ref.name)
             found[name] = Target(at, revision, own, gap(workload))
         return found

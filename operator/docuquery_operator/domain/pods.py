@@ -12,6 +12,7 @@ from .ledger import parse_time
 JSON = Mapping[str, Any]
 ATTEMPT_ANNOTATION = "ops.docuquery.ai/attempt"
 SINCE_OOM_SECONDS = 600
+OVER = ("Failed", "Succeeded")
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,21 @@ class PodFacts:
     ip: str
     container: str
     started: datetime | None
+
+
+def owned(obj: JSON, workload: JSON) -> bool:
+    """Whether a pod or a revision is this workload's own: selectors may overlap, owners do not.
+
+    A pod of a Deployment is owned by a ReplicaSet, which bears the names of both (kubernetes.io, Deployment,
+    "Pod-template-hash label").
+    """
+    meta = obj.get("metadata", {})
+    owner: JSON = next((o for o in meta.get("ownerReferences") or [] if o.get("controller")), {})
+    name, uid = workload["metadata"].get("name"), workload["metadata"].get("uid")
+    if uid and owner.get("uid") == uid:
+        return True
+    digest = (meta.get("labels") or {}).get("pod-template-hash")
+    return bool(digest) and (owner.get("kind"), owner.get("name")) == ("ReplicaSet", f"{name}-{digest}")
 
 
 def pod_facts(pod: JSON) -> PodFacts:
@@ -62,7 +78,8 @@ def pod_facts(pod: JSON) -> PodFacts:
         revision=labels.get("controller-revision-hash") or labels.get("pod-template-hash") or "",
         node_lost=_node_lost(status, conditions),
         unschedulable=scheduled.get("message", "") if scheduled.get("status") == "False" else "",
-        ip=status.get("podIP", ""),
+        # The address of a pod that is over may be another pod's by now.
+        ip="" if status.get("phase") in OVER else status.get("podIP", ""),
         container=(spec.get("containers") or [{}])[0].get("name", ""),
         started=_time(state.get("startedAt")),
     )
@@ -97,6 +114,8 @@ def workload_finding(workload: JSON | None, pods: Sequence[PodFacts], now: datet
     if workload is None:
         return {"exists": False, "ready": 0, "summary": "the workload does not exist"}
     wanted = int(workload.get("spec", {}).get("replicas", 1))
+    # Pods that are over stay listed until they are collected; they count only while they have no successor.
+    pods = [p for p in pods if p.phase not in OVER or p.terminating] or pods
     alive = [p for p in pods if not p.terminating]
     worst = next((p for p in alive if not p.ready), alive[0] if alive else None)
     finding: dict[str, Any] = {
@@ -147,7 +166,7 @@ def foreign_rollout(revisions: Sequence[JSON]) -> tuple[datetime, str] | None:
     Ours are known by the attempt annotation in the pod template, which differs from that of the revision before.
     """
     ordered = sorted(revisions, key=_revision_number)
-    if len(ordered) < 2 or _attempt_of(ordered[-1]) != _attempt_of(ordered[-2]):
+    if len(ordered) < 2 or attempt_of(ordered[-1]) != attempt_of(ordered[-2]):
         return None
     newest = ordered[-1].get("metadata", {})
     created = _time(newest.get("creationTimestamp"))
@@ -159,7 +178,8 @@ def _revision_number(revision: JSON) -> int:
     return int(revision.get("revision") or annotations.get("deployment.kubernetes.io/revision") or 0)
 
 
-def _attempt_of(revision: JSON) -> str:
+def attempt_of(revision: JSON) -> str:
+    """Attempt id in the pod template of a ReplicaSet or ControllerRevision, '' when there is none."""
     template = revision.get("spec", {}).get("template") or revision.get("data", {}).get("spec", {}).get("template", {})
     attempt: str = (template.get("metadata", {}).get("annotations") or {}).get(ATTEMPT_ANNOTATION, "")
     return attempt

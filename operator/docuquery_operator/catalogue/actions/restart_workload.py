@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
 
 from ...api.common import format_time
 from ...api.incident import Step
-from ...domain.pods import ATTEMPT_ANNOTATION, PodFacts, pod_facts
+from ...domain.pods import ATTEMPT_ANNOTATION, PodFacts, attempt_of, owned, pod_facts
 from ...domain.rollout import Rollout, rollout
 from ...domain.world import Effect, EffectState, PlannedStep, Refusal, Risk
 from ...ports import CONTROLLER_REVISION, JSON, POD, REPLICA_SET, WORKLOADS, Conflict, Ports
@@ -88,27 +87,22 @@ async def _state(step: Step, namespace: str, ports: Ports) -> tuple[Rollout, str
         gone = Rollout(Effect(EffectState.ABSENT, "the workload is gone"))
         return gone, f"{plan['kind']} {plan['name']} is gone or is another object now; it is not touched"
     selector = selector_of(workload)
-    pods = [pod_facts(p) for p in await ports.cluster.list(POD, namespace, selector)] if selector else []
-    revision = await _new_revision(plan["kind"], selector, step, namespace, ports)
+    found = await ports.cluster.list(POD, namespace, selector) if selector else []
+    pods = [pod_facts(p) for p in found if owned(p, workload)]
+    revision = await _new_revision(workload, plan["kind"], step, namespace, ports)
     state = rollout(workload, pods, step.attempt_id or "", revision)
     return state, await _blocked(state.stuck, namespace, ports)
 
 
-async def _new_revision(kind: str, selector: str, step: Step, namespace: str, ports: Ports) -> str:
-    if kind == "StatefulSet":
-        # status.updateRevision may be the old one until the controller has seen the change; its data tells.
-        revisions = await ports.cluster.list(CONTROLLER_REVISION, namespace, selector)
-        ours = [r for r in revisions if _annotation(r.get("data", {})) == step.attempt_id]
-        return ours[0]["metadata"]["name"] if ours else ""
-    sets = await ports.cluster.list(REPLICA_SET, namespace, selector)
-    found = [s for s in sets if _annotation(s) == step.attempt_id]
-    label: str = found[0]["metadata"]["labels"].get("pod-template-hash", "") if found else ""
-    return label
-
-
-def _annotation(obj: JSON) -> Any:
-    template = obj.get("spec", {}).get("template", {})
-    return (template.get("metadata", {}).get("annotations") or {}).get(ATTEMPT_ANNOTATION)
+async def _new_revision(workload: JSON, kind: str, step: Step, namespace: str, ports: Ports) -> str:
+    revisions = REPLICA_SET if kind == "Deployment" else CONTROLLER_REVISION
+    found = await ports.cluster.list(revisions, namespace, selector_of(workload))
+    # status.updateRevision may be the old one until the controller has seen the change; the revision itself tells.
+    ours = next((r for r in found if owned(r, workload) and attempt_of(r) == step.attempt_id), None)
+    if ours is None:
+        return ""
+    name: str = ours["metadata"]["labels"].get("pod-template-hash", "") if kind == "Deployment" else ours["metadata"]["name"]
+    return name
 
 
 async def _blocked(stuck: Sequence[PodFacts], namespace: str, ports: Ports) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Any
 
 from ...ports import CLAIM, DatabaseFacts
@@ -59,7 +60,11 @@ class PostgresReady:
     async def _direct(self, context: ProbeContext) -> str:
         pods = await shared.pods(context.round, context.component)
         host = next((p.ip for p in pods if p.ip and not p.terminating), "")
-        return (await _look(context, host)).outcome if host else ""
+        if not host:
+            return ""
+        seen = await _look(context, host)
+        # A replica that answers is no proof that the server lives which clients need.
+        return seen.write if seen.outcome == "ok" and seen.write not in ("", "ok") else seen.outcome
 
 
 class PostgresConnections:
@@ -98,15 +103,13 @@ class PostgresConnections:
     async def _by_component(self, context: ProbeContext, addresses: list[str]) -> dict[str, int]:
         if not addresses:
             return {}
-        owners: dict[str, str] = {}
+        owners: dict[str, set[str]] = {}
         for name, component in context.round.stack.spec.components.items():
-            owners.update({p.ip: name for p in await shared.pods(context.round, component) if p.ip})
-        counted: dict[str, int] = {}
-        for address in addresses:
-            owner = owners.get(address)
-            if owner is not None:
-                counted[owner] = counted.get(owner, 0) + 1
-        return counted
+            for pod in await shared.pods(context.round, component):
+                owners.setdefault(pod.ip, set()).add(name)
+        # Pods on the node's own network share its address: whose such a session is cannot be said.
+        known = [name for address in addresses if address and len(owners.get(address, ())) == 1 for name in owners[address]]
+        return dict(Counter(known))
 
 
 class PostgresLocks:
@@ -170,7 +173,8 @@ class PostgresDisk:
             used = seen.database_bytes + (seen.wal_bytes or 0)
             finding["usedPercent"] = round(100 * used / quantity(capacity), 1)
             finding["source"] = "sizes"
-            finding["full"] = finding["usedPercent"] >= FULL_PERCENT
+            # More than the claim can hold: the claim does not bound this volume, so its size proves nothing.
+            finding["full"] = FULL_PERCENT <= finding["usedPercent"] <= 100.0
         if seen.write == "disk_full" or seen.outcome == "disk_full":
             finding.update(full=True, source="write")
         elif seen.outcome != "ok" and await self._log_says_full(context):
