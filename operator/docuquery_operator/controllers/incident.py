@@ -12,7 +12,7 @@ from ..api.incident import Incident, IncidentStatus, Phase, Report, Step
 from ..api.stack import Stack
 from ..catalogue.actions import ACTIONS
 from ..domain.healing import Plan, decide
-from ..domain.ledger import LEASE_FOR, Attempt
+from ..domain.ledger import Attempt
 from ..domain.patching import merge_patch
 from ..domain.world import EffectState, Problem, World
 from ..ports import INCIDENT, JSON, STACK, Key, Ports, Transient
@@ -80,6 +80,8 @@ class IncidentController:
                 namespace, stack, item.component, item.attempt_id, item.outcome, self._ports.clock.now()
             )
             self._ports.metrics.step(item.action, item.outcome)
+        if plan.keep is not None:
+            await self._keep(incident, world, plan.keep)
         if plan.advance is not None:
             await self._advance(incident, world, plan.advance)
         if plan.close:
@@ -95,7 +97,7 @@ class IncidentController:
             raise Transient("the Stack or its component is gone; nothing is touched", 5.0)
         if not _may_begin(stack, incident, world):
             return
-        await self._enter(incident, stack, world, step)
+        await self._keep(incident, world, step)
         if world.effect is None or world.effect.state is EffectState.ABSENT:
             why = await collected(self._reporter, incident, stack, step.component, step.attempt_id or "")
             if why and (incident.status or IncidentStatus()).severity is not Severity.P0:
@@ -106,20 +108,17 @@ class IncidentController:
         log.info("advancing", extra={"incident": incident.metadata.name, "step": step.name, "attempt": step.attempt_id})
         await action.advance(step, incident.metadata.namespace, self._ports)
 
-    async def _enter(self, incident: Incident, stack: Stack, world: World, step: Step) -> None:
-        """Enter the attempt in the target's ledger, or keep the target while the step runs."""
+    async def _keep(self, incident: Incident, world: World, step: Step) -> None:
+        """Enter the attempt in the target's ledger, and keep the target until the step has its verdict."""
         assert step.component is not None
         assert step.attempt_id is not None
+        now, uid = self._ports.clock.now(), incident.metadata.uid
+        attempt = Attempt(step.attempt_id, step.started_at or now, step.kind, step.cause, uid)
         known = world.ledgers.get(step.component)
-        entry = known.find(step.attempt_id) if known else None
-        now = self._ports.clock.now()
-        namespace, name = incident.metadata.namespace, stack.metadata.name
-        if entry is None:
-            uid = incident.metadata.uid
-            attempt = Attempt(step.attempt_id, step.started_at or now, step.kind, step.cause, uid)
-            await self._gather.ledgers.enter(namespace, name, step.component, attempt)
-        elif known is not None and known.renewed is not None and now - known.renewed > LEASE_FOR / 3:
-            await self._gather.ledgers.renew(namespace, name, step.component, now)
+        if known is not None and known.keep(attempt, now) == known:
+            return
+        namespace, stack = incident.metadata.namespace, incident.spec.stack_ref.name
+        await self._gather.ledgers.keep(namespace, stack, step.component, attempt, now)
 
     async def _close(self, incident: Incident) -> None:
         """The report is the last thing written: an ended incident without one is closed again after a crash."""

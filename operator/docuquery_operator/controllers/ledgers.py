@@ -27,19 +27,15 @@ class LedgerStore:
         leases = await self._cluster.list(LEASE, namespace, f"{STACK_LABEL}={label_of(stack)}")
         return {lease["metadata"]["labels"].get(COMPONENT_LABEL, ""): ledger_of(lease) for lease in leases}
 
-    async def enter(self, namespace: str, stack: str, component: str, attempt: Attempt) -> None:
-        """Take the target and enter the attempt in one write; Transient while another incident holds it."""
+    async def keep(self, namespace: str, stack: str, component: str, attempt: Attempt, now: datetime) -> None:
+        """Take or keep the target and enter the attempt in one write; Transient while another incident holds it."""
 
         def change(ledger: Ledger) -> Ledger:
-            if ledger.held_by_other(attempt.incident, attempt.at):
+            if ledger.held_by_other(attempt.incident, now):
                 raise Transient(f"another incident works on {component}", 5.0)
-            return ledger if ledger.find(attempt.id) else ledger.enter(attempt)
+            return ledger.keep(attempt, now)
 
         await self._change(namespace, stack, component, change)
-
-    async def renew(self, namespace: str, stack: str, component: str, now: datetime) -> None:
-        """Keep the target."""
-        await self._change(namespace, stack, component, lambda ledger: ledger.renew(now))
 
     async def finish(self, namespace: str, stack: str, component: str, attempt_id: str, outcome: str, now: datetime) -> None:
         """Write the verdict and give the target back."""

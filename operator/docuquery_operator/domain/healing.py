@@ -36,10 +36,11 @@ class Settle:
 
 @dataclass(frozen=True)
 class Plan:
-    """What follows from the facts."""
+    """What follows from the facts. advance: begin or carry on this effect. keep: hold the target, as the step is watched."""
 
     status: IncidentStatus
     advance: Step | None = None
+    keep: Step | None = None
     settle: tuple[Settle, ...] = ()
     close: bool = False
     news: tuple[News, ...] = ()
@@ -69,6 +70,7 @@ def _plan(d: Draft, world: World) -> Plan:
     return Plan(
         status=bounded(d.status),
         advance=step if step is not None and verification.may_advance(world, step, d.status.mode) else None,
+        keep=step if step is not None and verification.is_watched(world, step) else None,
         settle=settle,
         close=over and (d.status.report is None or bool(settle)),
         news=tuple(d.news),

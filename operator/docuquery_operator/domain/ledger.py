@@ -50,18 +50,19 @@ class Ledger:
         return next((a for a in self.attempts if a.id == attempt_id), None)
 
     def held_by_other(self, holder: str, now: datetime) -> bool:
-        """True while somebody else holds the target and has renewed lately."""
-        return bool(self.holder) and self.holder != holder and self.renewed is not None and now - self.renewed < LEASE_FOR
+        """True while somebody else holds the target and has renewed lately; a clock that was set back renews nothing."""
+        return bool(self.holder) and self.holder != holder and self.renewed is not None and self._age(now) < LEASE_FOR
 
-    def enter(self, attempt: Attempt) -> Ledger:
-        """With the attempt entered and its incident as holder; entering twice is entering once."""
+    def keep(self, attempt: Attempt, now: datetime) -> Ledger:
+        """With the attempt entered and its incident as holder, renewed when that is due; doing it twice is doing it once."""
+        if self.find(attempt.id) and self.holder == attempt.incident and self._age(now) <= LEASE_FOR / 3:
+            return self
         known = self.attempts if self.find(attempt.id) else (*self.attempts, attempt)
-        kept = tuple(a for a in known if attempt.at - a.at < KEEP_FOR)[-ENTRIES_KEPT:]
-        return Ledger(kept, attempt.incident, attempt.at)
+        kept = tuple(a for a in known if now - a.at < KEEP_FOR)[-ENTRIES_KEPT:]
+        return Ledger(kept, attempt.incident, now)
 
-    def renew(self, now: datetime) -> Ledger:
-        """The same, renewed."""
-        return replace(self, renewed=now)
+    def _age(self, now: datetime) -> timedelta:
+        return LEASE_FOR if self.renewed is None else abs(now - self.renewed)
 
     def finish(self, attempt_id: str, outcome: str, now: datetime) -> Ledger:
         """With the verdict of an attempt; a verdict once given stays. The target is free when it was held for it."""

@@ -292,11 +292,13 @@ def _over(c: Candidate, attempts: Iterable[Attempt], limit: int, per: timedelta,
 
 
 def _failures_in_a_row(ledger: Ledger) -> list[Attempt]:
+    """Only Healed ends the row: a step that was let go before it had an effect proves nothing."""
     row: list[Attempt] = []
-    for attempt in reversed([a for a in ledger.attempts if a.outcome]):
-        if not attempt.failed:
+    for attempt in reversed(ledger.attempts):
+        if attempt.outcome == "Healed":
             break
-        row.insert(0, attempt)
+        if attempt.failed:
+            row.insert(0, attempt)
     return row
 
 

@@ -46,7 +46,15 @@ def may_advance(w: World, step: Step, mode: HealMode | None) -> bool:
         return False
     if not _absent(w):
         return True
+    if step.state is StepState.RUNNING:
+        # It was there, and somebody has taken it back: that is not undone again.
+        return False
     return _quorum(w, True, w.stack.spec.detection.failures) and rails.standing(w, w.stack, mode) is None
+
+
+def is_watched(w: World, step: Step) -> bool:
+    """Whether the effect is done and its verdict is still open: nobody else may act on the target meanwhile."""
+    return w.leading and w.stack is not None and bool(step.attempt_id) and step.effect_at is not None
 
 
 def _quorum(w: World, symptom: bool, rounds: int) -> bool:
@@ -73,7 +81,8 @@ def _before_effect(d: Draft, w: World, stack: Stack, step: Step) -> Step:
         entered = any(ledger.find(step.attempt_id or "") for ledger in w.ledgers.values())
         state = _verdict_on_time_out(w.streak) if entered else StepState.SKIPPED
         why = (w.effect.message if w.effect else "") or "no effect found"
-        finish(d, step, state, f"not begun after {_words(_timeout(w, step))}: {why}")
+        word = "not begun" if step.state is StepState.INTENDED else "not complete"
+        finish(d, step, state, f"{word} after {_words(_timeout(w, step))}: {why}")
     return step
 
 

@@ -306,7 +306,7 @@ class Story:
             if ledger.find(step.attempt_id) is None:
                 self.began.append((step.component, step.started_at or self.now))
             entry = Attempt(step.attempt_id, step.started_at or self.now, step.kind, step.cause, "my-uid")
-            self.ledgers[step.component] = ledger.enter(entry)
+            self.ledgers[step.component] = ledger.keep(entry, self.now)
 
 
 def stored(status: IncidentStatus) -> IncidentStatus:
