@@ -18,6 +18,7 @@ from docuquery_operator.ports import (
     INCIDENT,
     JSON,
     LEASE,
+    POD,
     RUNBOOK,
     SECRET,
     STACK,
@@ -132,6 +133,15 @@ class Rig:
         body = {"stackRef": {"name": "docuquery"}, "type": "DatabaseConnectionFailure", **spec}
         self.server.put(INCIDENT, {"metadata": self._meta(name), "spec": body})
         return Key(INCIDENT.plural, NAMESPACE, name)
+
+    def worker(self) -> None:
+        """A worker beside the api."""
+        self.simulator.workload(DEPLOYMENT, "worker", self.clock.now())
+        worker = {"type": "CeleryWorker", "workload": {"kind": "Deployment", "name": "worker"}, "celery": {"app": "a"}}
+        self.edit_stack(lambda s: s["spec"]["components"].update(worker=worker))
+        pod = self.simulator.pods("worker")[0]["metadata"]["name"]
+        self.server.edit(POD, NAMESPACE, pod, lambda p: p["status"].update(podIP="10.61.1.1"))
+        self.clock.advance(2)
 
     def start(self, faults: Faults | None = None) -> Life:
         """A new process of the operator; what the old one remembered is lost."""

@@ -21,14 +21,27 @@ APPROVAL_TIME = {
 }
 
 
-def approved(d: Draft, planned: PlannedStep, name: str, cause: str) -> PlannedStep | None:
-    """The plan that may begin now: none needs approval, or a person approved exactly this one in time (rule 20)."""
-    if not (planned.needs_approval or (d.status.mode is HealMode.APPROVE and planned.risk is not Risk.NONE)):
+def needed(d: Draft, planned: PlannedStep) -> bool:
+    """Whether a person must say yes first."""
+    return planned.needs_approval or (d.status.mode is HealMode.APPROVE and planned.risk is not Risk.NONE)
+
+
+def as_asked(d: Draft, planned: PlannedStep, name: str, cause: str) -> PlannedStep:
+    """What a person was asked about, while an answer is awaited: that is held against the rails, and nothing newer."""
+    waiting = _waiting(d, name, cause)
+    if waiting is None or waiting.component is None or not needed(d, planned):
         return planned
-    waiting = waiting_step(d, name, cause)
+    return replace(planned, component=waiting.component, plan=waiting.plan or {}, summary=waiting.summary)
+
+
+def approved(d: Draft, planned: PlannedStep, name: str, cause: str) -> bool:
+    """Whether the plan may begin now: none needs approval, or a person approved exactly this one in time (rule 20)."""
+    if not needed(d, planned):
+        return True
+    waiting = _waiting(d, name, cause)
     if waiting is None:
         _ask(d, planned, name, cause)
-        return None
+        return False
     digest = waiting.plan_digest
     answer = next((a for a in reversed(d.incident.spec.approvals) if (a.step, a.plan_digest) == (name, digest)), None)
     expired = waiting.approval_until is not None and d.now >= waiting.approval_until
@@ -36,22 +49,31 @@ def approved(d: Draft, planned: PlannedStep, name: str, cause: str) -> PlannedSt
         d.put_step(waiting.model_copy(update={"approval_by": answer.by}))
         d.condition("NeedsApproval", False, "Approved", f"{name} was approved by {answer.by}")
         d.tell("Approved", f"{name} by {answer.by}")
-        return replace(planned, plan=waiting.plan or {}, summary=waiting.summary)
-    if answer is not None or expired:
-        _not_approved(d, waiting, f"rejected by {answer.by}" if answer else "nobody answered in time; no answer is a no")
-    elif waiting.approval_until is not None:
-        d.look(waiting.approval_until)
-    return None
+        return True
+    if answer is not None and answer.decision == "Reject":
+        _not_approved(d, waiting, "Rejected", f"rejected by {answer.by}")
+    elif expired:
+        late = f"approved by {answer.by}, but it could not begin in time; a new answer is needed" if answer else ""
+        _not_approved(d, waiting, "ApprovalExpired", late or "nobody answered in time; no answer is a no")
+    else:
+        _wait(d, waiting)
+    return False
 
 
-def _not_approved(d: Draft, waiting: Step, why: str) -> None:
+def tidy(d: Draft) -> None:
+    """Nobody is asked for an answer that would do nothing: the step is over, or the mode lets nothing be done."""
+    waiting = any(s.state is StepState.AWAITING_APPROVAL and s.round == d.status.round for s in d.status.steps)
+    if d.status.holds("NeedsApproval") and (not waiting or d.status.mode in (HealMode.OBSERVE, HealMode.OFF)):
+        d.condition("NeedsApproval", False, "NotAsked", "nothing waits for an answer now")
+
+
+def _not_approved(d: Draft, waiting: Step, reason: str, why: str) -> None:
     d.put_step(waiting.model_copy(update={"state": StepState.SKIPPED, "finished_at": d.now, "summary": why}))
-    reason = "Rejected" if why.startswith("rejected") else "ApprovalExpired"
     d.condition("NeedsApproval", False, reason, f"{waiting.name}: {why}")
     lifecycle.needs_human(d, reason, f"{waiting.name}: {why}")
 
 
-def waiting_step(d: Draft, name: str, cause: str) -> Step | None:
+def _waiting(d: Draft, name: str, cause: str) -> Step | None:
     return next(
         (
             s
@@ -63,33 +85,42 @@ def waiting_step(d: Draft, name: str, cause: str) -> Step | None:
 
 
 def _ask(d: Draft, planned: PlannedStep, name: str, cause: str) -> None:
-    digest = plan_digest(planned)
-    until = d.now + APPROVAL_TIME[lifecycle.severity_of(d.status)]
-    d.put_step(
-        Step(
-            name=name,
-            kind=planned.action,
-            component=planned.component,
-            cause=cause,
-            round=d.status.round,
-            state=StepState.AWAITING_APPROVAL,
-            plan=dict(planned.plan),
-            plan_digest=digest,
-            approval_until=until,
-            summary=planned.summary[:512],
-        )
+    step = Step(
+        name=name,
+        kind=planned.action,
+        component=planned.component,
+        cause=cause,
+        round=d.status.round,
+        state=StepState.AWAITING_APPROVAL,
+        plan=dict(planned.plan),
+        plan_digest=plan_digest(d, planned, name, cause),
+        approval_until=d.now + APPROVAL_TIME[lifecycle.severity_of(d.status)],
+        summary=planned.summary[:512],
     )
+    d.put_step(step)
+    d.tell("ApprovalNeeded", _wait(d, step), warning=True)
+
+
+def _wait(d: Draft, step: Step) -> str:
+    """Say what is waited for, and how it is given."""
+    until = step.approval_until or d.now
     text = (
-        f"{planned.summary}. To approve until {format_time(until)}: add to spec.approvals "
-        f"{{step: {name}, planDigest: {digest}, by: <you>, decision: Approve}}"
+        f"{step.summary}. To approve until {format_time(until)}: add to spec.approvals "
+        f"{{step: {step.name}, planDigest: {step.plan_digest}, by: <you>, decision: Approve}}"
     )
     d.condition("NeedsApproval", True, "WaitingForApproval", text)
-    d.tell("ApprovalNeeded", text, warning=True)
-    d.summary(f"waiting for approval of {name}: {planned.summary}")
+    d.summary(f"waiting for approval of {step.name}: {step.summary}")
     d.look(until)
+    return text
 
 
-def plan_digest(planned: PlannedStep) -> str:
-    """What an approval is bound to."""
-    text = json.dumps([planned.action, planned.component, planned.plan], sort_keys=True, default=str)
+def attempt_id(uid: str, round_: int, cause: str, step: str) -> str:
+    """Identity of an effect: the same for the same step of the same round, so a repeated decision repeats nothing."""
+    return hashlib.sha256(f"{uid}/{round_}/{cause}/{step}".encode()).hexdigest()[:16]
+
+
+def plan_digest(d: Draft, planned: PlannedStep, name: str, cause: str) -> str:
+    """What an approval is bound to: one plan of one attempt, so that no later round can use the answer again."""
+    attempt = attempt_id(d.incident.metadata.uid, d.status.round, cause, name)
+    text = json.dumps([attempt, planned.action, planned.component, planned.plan], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -60,6 +59,7 @@ def decide(incident: Incident, world: World, now: datetime) -> Plan:
         for stage in STAGES:
             if stage(d, world):
                 break
+    approvals.tidy(d)
     return _plan(d, world)
 
 
@@ -165,7 +165,6 @@ def _name_cause(d: Draft, diagnosis: Diagnosis, observe: bool) -> None:
     for step in d.status.steps:
         if step.state in (StepState.PENDING, StepState.AWAITING_APPROVAL) and step.cause != diagnosis.name:
             d.put_step(step.model_copy(update={"state": StepState.SKIPPED, "finished_at": d.now, "summary": "other cause"}))
-    d.condition("NeedsApproval", False, "CauseChanged", "the cause is another one now")
     human = d.status.condition("NeedsHuman")
     if changed is not None and human is not None and human.reason == changed.name:
         d.condition("NeedsHuman", False, "CauseChanged", f"the cause is {diagnosis.name} now")
@@ -190,6 +189,7 @@ def remedy(d: Draft, w: World) -> bool:
     if d.status.mode is HealMode.OBSERVE:
         _observe(d, planned, name)
         return True
+    planned = approvals.as_asked(d, planned, name, diagnosis.name)
     candidate = rails.Candidate(
         stack=w.stack,
         world=w,
@@ -205,10 +205,8 @@ def remedy(d: Draft, w: World) -> bool:
     refusal = rails.first_refusal(candidate)
     if refusal is not None:
         _refused(d, refusal, name)
-    else:
-        approved = approvals.approved(d, planned, name, diagnosis.name)
-        if approved is not None:
-            _intend(d, w, approved, name, diagnosis.name)
+    elif approvals.approved(d, planned, name, diagnosis.name):
+        _intend(d, w, planned, name, diagnosis.name)
     return True
 
 
@@ -283,10 +281,10 @@ def _intend(d: Draft, w: World, planned: PlannedStep, name: str, cause: str) -> 
         cause=cause,
         round=d.status.round,
         state=StepState.INTENDED,
-        attempt_id=attempt_id(d.incident.metadata.uid, d.status.round, cause, name),
+        attempt_id=approvals.attempt_id(d.incident.metadata.uid, d.status.round, cause, name),
         fence=w.fence,
         plan=dict(planned.plan),
-        plan_digest=approvals.plan_digest(planned),
+        plan_digest=approvals.plan_digest(d, planned, name, cause),
         approval_by=before.approval_by if before else None,
         neighbours=sorted(healthy)[:16],
         started_at=d.now,
@@ -315,11 +313,6 @@ def _passive(d: Draft, step: Step, planned: PlannedStep) -> None:
         d.summary(planned.summary)
     d.put_step(step.model_copy(update=changes))
     d.look(timedelta(seconds=1))
-
-
-def attempt_id(uid: str, round_: int, cause: str, step: str) -> str:
-    """Identity of an effect: the same for the same step of the same round, so a repeated decision repeats nothing."""
-    return hashlib.sha256(f"{uid}/{round_}/{cause}/{step}".encode()).hexdigest()[:16]
 
 
 def bounded(status: IncidentStatus) -> IncidentStatus:

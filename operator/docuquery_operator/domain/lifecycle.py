@@ -138,6 +138,10 @@ def close(d: Draft, reason: str, message: str) -> None:
     due = d.status.deadlines
     if due is not None and due.response == "Pending":
         d.update(deadlines=due.model_copy(update={"response": "NotNeeded"}))
+    for step in d.status.steps:
+        if step.state in (StepState.PENDING, StepState.AWAITING_APPROVAL):
+            update = {"state": StepState.SKIPPED, "finished_at": d.now, "summary": "not needed any more"}
+            d.put_step(step.model_copy(update=update))
     d.times(resolved_at=d.now)
     d.condition("Resolved", True, reason, message)
     for condition in ("NeedsHuman", "NeedsApproval", "HealBlocked"):
