@@ -37,7 +37,10 @@ class Acknowledged(ApiModel):
     """Somebody has taken the incident."""
 
     by: Annotated[str, Field(min_length=1, max_length=256, description="Who took it")]
-    at: Annotated[Time | None, Field(description="When; default: when the operator first saw it")] = None
+    at: Annotated[
+        Time | None,
+        Field(description="When; default: when the operator first saw it; needed to take an incident that was reopened"),
+    ] = None
 
 
 class Approval(ApiModel):

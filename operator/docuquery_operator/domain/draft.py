@@ -89,7 +89,11 @@ class Draft:
     def refuse(self, refusal: Refusal, step: str | None, announce: bool = True) -> None:
         """Record why something is not done, once: the same refusal again changes nothing."""
         last = next((d for d in reversed(self.status.decisions) if d.rule == refusal.rule and d.step == step), None)
-        if last is not None and last.reason == refusal.reason and last.next_allowed_at == _ms(refusal.next_allowed_at):
+        if (
+            last is not None
+            and last.reason == refusal.reason
+            and last.next_allowed_at == as_written(refusal.next_allowed_at)
+        ):
             return
         decision = Decision(
             at=self.now,
@@ -97,7 +101,7 @@ class Draft:
             rule=refusal.rule,
             step=step,
             message=refusal.message[:LINE],
-            next_allowed_at=_ms(refusal.next_allowed_at),
+            next_allowed_at=as_written(refusal.next_allowed_at),
         )
         self.update(decisions=[*self.status.decisions, decision][-DECISIONS_KEPT:])
         self.refused.append(refusal.reason)
@@ -111,6 +115,6 @@ class Draft:
         self.looks.append(self.now + at if isinstance(at, timedelta) else at)
 
 
-def _ms(value: datetime | None) -> datetime | None:
+def as_written(value: datetime | None) -> datetime | None:
     """As it will be read back: timestamps are written with milliseconds."""
     return None if value is None else value.replace(microsecond=value.microsecond // 1000 * 1000)

@@ -8,7 +8,7 @@ from ..api.common import HealMode, Severity
 from ..api.incident import IncidentStatus, Phase, StepState, Times
 from ..api.stack import Communication
 from . import escalation
-from .draft import Draft
+from .draft import Draft, as_written
 from .world import Refusal, World
 
 
@@ -60,9 +60,15 @@ def effective_mode(d: Draft, w: World) -> HealMode:
 
 def acknowledge(d: Draft, w: World) -> None:
     """Take over who has acknowledged, and keep the response deadline's state."""
-    ack = d.incident.spec.acknowledged
+    ack, opened = d.incident.spec.acknowledged, d.status.times.opened_at or d.now
+    if (
+        ack is not None
+        and d.status.round > 1
+        and (ack.at is None or ack.at < min(d.status.times.detected_at or opened, opened))
+    ):
+        # Who took the round before has not taken this one.
+        ack = None
     if ack is not None and d.status.times.acknowledged_at is None:
-        opened = d.status.times.opened_at or d.now
         at = min(max(ack.at or d.now, opened), d.now)
         d.times(acknowledged_at=at)
         d.tell("Acknowledged", f"by {ack.by}", announce=False)
@@ -94,8 +100,9 @@ def resolved_stays(d: Draft, w: World) -> bool:
     """A resolved incident stays as it is, unless the fault was seen again."""
     if d.status.phase is not Phase.RESOLVED:
         return False
-    again, ended = d.incident.spec.refired_at, d.status.times.resolved_at
-    if again is None or ended is None or again <= ended:
+    again, times = as_written(d.incident.spec.refired_at), d.status.times
+    # A time in the future is later than any end: it begins one round, and not one after the other until it has come.
+    if again is None or times.resolved_at is None or again <= times.resolved_at or again == times.detected_at:
         return True
     _reopen(d, w)
     return False
@@ -109,9 +116,9 @@ def _reopen(d: Draft, w: World) -> None:
         deadlines=None,
         escalation=[],
         report=None,
-        times=Times(detected_at=d.incident.spec.refired_at, opened_at=d.now, acknowledged_at=None),
+        times=Times(detected_at=as_written(d.incident.spec.refired_at), opened_at=d.now),
     )
-    for condition in ("Mitigated", "NeedsHuman", "NeedsApproval", "HealBlocked"):
+    for condition in ("Acknowledged", "Mitigated", "NeedsHuman", "NeedsApproval", "HealBlocked"):
         d.condition(condition, False, "Reopened", "the fault was seen again")
     d.condition("Resolved", False, "Reopened", "the fault was seen again")
     d.phase(Phase.INVESTIGATING, "the fault was seen again")
