@@ -46,7 +46,7 @@ def stages() -> list[Stage]:
                 [str(BIN / "python"), "-m", "docuquery_operator", "crds", "--check"],
             ),
         ),
-        Stage("unit", ([*PYTEST, "-n", "2", *existing("unit", "controllers")],)),
+        Stage("unit", ([*PYTEST, "-n", "2", *existing("unit", "controllers", "properties")],)),
         Stage("services", ([*PYTEST, *existing("stack", "adapters")],), ("postgresql", "redis-server")),
         Stage("apiserver", ([*PYTEST, *existing("apiserver", "chart")],)),
         Stage(

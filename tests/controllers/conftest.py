@@ -1,4 +1,4 @@
-"""Every test here has no network and two seconds."""
+"""No network; two seconds for a test that does not name another limit because it lives through minutes of a simulated world."""
 
 from __future__ import annotations
 

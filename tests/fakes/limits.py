@@ -18,6 +18,12 @@ def limit_time(items: Iterable[pytest.Item], folder: Path) -> None:
             item.add_marker(pytest.mark.timeout(SECONDS))
 
 
+def asks_for_more(item: pytest.Item, folder: Path) -> bool:
+    """Whether a test below the folder names a limit of its own."""
+    marker = item.get_closest_marker("timeout")
+    return item.path.is_relative_to(folder) and marker is not None and marker.args != (SECONDS,)
+
+
 def without_sockets() -> Iterator[None]:
     """No socket may be opened but the event loop's own pair."""
     pytest_socket.disable_socket(allow_unix_socket=True)

@@ -12,6 +12,9 @@ from tests.fakes import limits
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     limits.limit_time(items, Path(__file__).parent)
+    slow = [item.nodeid for item in items if limits.asks_for_more(item, Path(__file__).parent)]
+    if slow:
+        raise pytest.UsageError(f"a unit test has two seconds; move to tests/properties or tests/controllers: {slow}")
 
 
 @pytest.fixture(autouse=True)
