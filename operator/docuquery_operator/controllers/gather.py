@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
@@ -34,7 +34,7 @@ from ..ports import (
 from .ledgers import LedgerStore
 from .prober import Observation, StackProber
 
-VIEW_SECONDS = 1.0
+VIEW_FOR = timedelta(seconds=1)
 
 
 @dataclass(frozen=True)
@@ -165,10 +165,10 @@ class Gatherer:
     async def _view(self, key: tuple[str, ...], read: Callable[[], Awaitable[Any]], fresh: bool) -> Any:
         now = self._ports.clock.now()
         known = self._views.get(key)
-        if known is not None and not fresh and (now - known[0]).total_seconds() < VIEW_SECONDS:
+        if known is not None and not fresh and abs(now - known[0]) < VIEW_FOR:
             return known[1]
         value = await read()
-        self._views = {k: v for k, v in self._views.items() if (now - v[0]).total_seconds() < VIEW_SECONDS}
+        self._views = {k: v for k, v in self._views.items() if abs(now - v[0]) < VIEW_FOR}
         self._views[key] = (now, value)
         return value
 

@@ -77,7 +77,8 @@ class StackProber:
 
     def _is_fresh(self, known: _History, stack: Stack) -> bool:
         age = (self._ports.clock.now() - known.at).total_seconds()
-        return known.running is None and age < stack.spec.detection.pace * FRESH_SHARE
+        # Below nothing: the clock was set back, and how old it is cannot be said.
+        return known.running is None and 0 <= age < stack.spec.detection.pace * FRESH_SHARE
 
     async def health(self, stack: Stack) -> Mapping[str, Neighbour]:
         """Health of every component, with the number of rounds in a row that agree."""

@@ -79,7 +79,7 @@ class StackController:
         now = self._ports.clock.now().timestamp()
         generation, at, count = self._seen.get(key, (-1, 0.0, 0))
         changed = generation != stack.metadata.generation
-        if not changed and now - at < COUNT_SECONDS:
+        if not changed and 0 <= now - at < COUNT_SECONDS:
             return count
         incidents = await self._ports.cluster.list(INCIDENT, key.namespace)
         ours = [i for i in incidents if ((i.get("spec") or {}).get("stackRef") or {}).get("name") == key.name]
