@@ -11,6 +11,7 @@ from ..api.common import HealMode, Severity
 from ..api.incident import Incident, IncidentStatus, Phase, Report, Step
 from ..api.stack import Stack
 from ..catalogue.actions import ACTIONS
+from ..domain import rails
 from ..domain.healing import Plan, decide
 from ..domain.ledger import Attempt
 from ..domain.patching import merge_patch
@@ -93,13 +94,13 @@ class IncidentController:
         if not leader.leading() or (step.fence or 0) > leader.term:
             raise Transient("not the leader any more", 1.0)
         stack = await self._gather.stack(incident.metadata.namespace, incident.spec.stack_ref.name, fresh=True)
-        if isinstance(stack, Problem) or step.component not in stack.spec.components:
-            raise Transient("the Stack or its component is gone; nothing is touched", 5.0)
+        if isinstance(stack, Problem) or not rails.named(stack, step):
+            raise Transient("the Stack is gone or does not name the target any more; nothing is touched", 5.0)
         if not _may_begin(stack, incident, world):
             return
         await self._keep(incident, world, step)
         if world.effect is None or world.effect.state is EffectState.ABSENT:
-            why = await collected(self._reporter, incident, stack, step.component, step.attempt_id or "")
+            why = await collected(self._reporter, incident, stack, step.component or "", step.attempt_id or "")
             if why and (incident.status or IncidentStatus()).severity is not Severity.P0:
                 raise Transient(f"no evidence yet ({why}); only a P0 acts without", 2.0)
         if not leader.leading():

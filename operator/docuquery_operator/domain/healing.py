@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ..api.common import HealMode, format_time
+from ..api.common import HealMode
 from ..api.incident import Cause, Incident, IncidentStatus, Phase, Step, StepState
 from ..api.runbook import StepSpec
 from . import approvals, lifecycle, rails, verification
@@ -69,7 +69,7 @@ def _plan(d: Draft, world: World) -> Plan:
     settle = tuple(_unsettled(d.status, world))
     return Plan(
         status=bounded(d.status),
-        advance=step if step is not None and verification.may_advance(world, step, d.status.mode) else None,
+        advance=step if step is not None and verification.may_advance(d, world, step) else None,
         keep=step if step is not None and verification.is_watched(world, step) else None,
         settle=settle,
         close=over and (d.status.report is None or bool(settle)),
@@ -122,7 +122,10 @@ def no_data(d: Draft, w: World) -> bool:
     if w.streak is None:
         d.look(AT_ONCE)
         return True
+    human = d.status.condition("NeedsHuman")
     if w.streak.verdict.symptom is not None:
+        if human is not None and human.reason == "NoData":
+            d.condition("NeedsHuman", False, "DataBack", "the probes give an answer again")
         return False
     if w.stack is not None and w.streak.symptom_rounds >= w.stack.spec.detection.failures:
         lifecycle.needs_human(d, "NoData", "the probes give no answer about the symptom; nothing is done on guesses")
@@ -137,7 +140,10 @@ def identify(d: Draft, w: World) -> bool:
     diagnosis = streak.verdict.diagnosis
     failures = stack.spec.detection.failures
     sure = streak.cause_rounds >= failures or streak.symptom_rounds >= UNSTABLE_ROUNDS * failures
-    if diagnosis is None or not sure or streak.symptom_rounds < failures:
+    if not sure or streak.symptom_rounds < failures:
+        return True
+    if diagnosis is None:
+        lifecycle.needs_human(d, "NoCause", "the fault is there, and no cause of the runbook fits the findings")
         return True
     known = d.status.cause
     # What a person does about the cause passes through such states; the report must still name the cause itself.
@@ -204,7 +210,7 @@ def remedy(d: Draft, w: World) -> bool:
     )
     refusal = rails.first_refusal(candidate)
     if refusal is not None:
-        _refused(d, refusal, name)
+        lifecycle.blocked(d, refusal, name)
     elif approvals.approved(d, planned, name, diagnosis.name):
         _intend(d, w, planned, name, diagnosis.name)
     return True
@@ -219,6 +225,7 @@ def next_step(status: IncidentStatus, diagnosis: Diagnosis) -> StepSpec | None:
 
 
 def _nothing_left(d: Draft, diagnosis: Diagnosis) -> None:
+    d.condition("HealBlocked", False, "NothingLeft", "no step is left that could be held back")
     human = d.status.condition("NeedsHuman")
     if human is not None and human.status == "True" and human.reason == "Regressed":
         return
@@ -233,12 +240,11 @@ def _nothing_left(d: Draft, diagnosis: Diagnosis) -> None:
 
 def _no_plan(d: Draft, refusal: Refusal, spec: StepSpec, diagnosis: Diagnosis) -> None:
     """A step that finds nothing to do is passed over; any other reason blocks the ladder."""
-    name = spec.name or spec.action
-    d.refuse(refusal, name, announce=d.status.mode is not HealMode.OBSERVE)
+    name, announce = spec.name or spec.action, d.status.mode is not HealMode.OBSERVE
     if refusal.reason != "NothingToDo":
-        d.condition("HealBlocked", True, refusal.reason, refusal.message)
-        d.summary(f"{name} is not done: {refusal.message}")
+        lifecycle.blocked(d, refusal, name, announce)
         return
+    d.refuse(refusal, name, announce)
     d.put_step(
         Step(
             name=name,
@@ -251,17 +257,6 @@ def _no_plan(d: Draft, refusal: Refusal, spec: StepSpec, diagnosis: Diagnosis) -
         )
     )
     d.look(timedelta(seconds=1))
-
-
-def _refused(d: Draft, refusal: Refusal, step: str) -> None:
-    d.refuse(refusal, step)
-    d.condition("HealBlocked", True, refusal.reason, refusal.message)
-    until = f"; next try at {format_time(refusal.next_allowed_at)}" if refusal.next_allowed_at else ""
-    d.summary(f"{step} is not done: {refusal.message}{until}")
-    if refusal.reason in rails.NEEDS_HUMAN:
-        lifecycle.needs_human(d, refusal.reason, f"{step} is not done: {refusal.message}{until}")
-    if refusal.next_allowed_at is not None:
-        d.look(refusal.next_allowed_at)
 
 
 def _observe(d: Draft, planned: PlannedStep, name: str) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from ..api.common import HealMode, Severity
+from ..api.common import HealMode, Severity, format_time
 from ..api.incident import IncidentStatus, Phase, StepState, Times
 from ..api.stack import Communication
-from . import escalation
+from . import escalation, rails
 from .draft import Draft, as_written
 from .world import Refusal, World
+
+BLOCKED_FOR = timedelta(minutes=5)
 
 
 def open_incident(d: Draft, w: World) -> None:
@@ -166,6 +168,23 @@ def needs_human(d: Draft, reason: str, message: str) -> None:
     if fresh:
         # Where the operator only observes, a person is at work already: the status carries it, one write is enough.
         d.tell("NeedsHuman", f"{reason}: {message}", warning=True, announce=d.status.mode is not HealMode.OBSERVE)
+
+
+def blocked(d: Draft, refusal: Refusal, step: str, announce: bool = True) -> None:
+    """A step is held back. A person is asked for where only a person can help, and where it lasts."""
+    until = f"; next try at {format_time(refusal.next_allowed_at)}" if refusal.next_allowed_at else ""
+    text = f"{step} is not done: {refusal.message}{until}"
+    d.refuse(refusal, step, announce)
+    d.condition("HealBlocked", True, refusal.reason, refusal.message)
+    d.summary(text)
+    if refusal.next_allowed_at is not None:
+        d.look(refusal.next_allowed_at)
+    since, human = d.status.condition("HealBlocked"), d.status.condition("NeedsHuman")
+    lasts = since is not None and d.now - since.last_transition_time >= BLOCKED_FOR
+    if refusal.reason in rails.NEEDS_HUMAN or (lasts and refusal.reason not in rails.ENDS_BY_ITSELF):
+        needs_human(d, refusal.reason, text)
+    elif human is not None and human.reason in rails.NEEDS_HUMAN:
+        d.condition("NeedsHuman", False, refusal.reason, text)
 
 
 def problem(d: Draft, w: World) -> bool:

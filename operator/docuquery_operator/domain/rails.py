@@ -115,11 +115,21 @@ def _lookups(world: World) -> Refusal | None:
     )
 
 
-def standing(world: World, stack: Stack, mode: HealMode | None) -> Refusal | None:
-    """What holds back any effect that has not begun, though its intent is written (rules 1, 27, 28 and 29)."""
+def standing(world: World, stack: Stack, mode: HealMode | None, step: Step, now: datetime) -> Refusal | None:
+    """What holds back any effect that has not begun, though its intent is written (rules 1, 3, 24, 27, 28 and 29)."""
     if mode in (HealMode.OBSERVE, HealMode.OFF):
         return Refusal("1-mode", "ModeChanged", f"the mode is {mode} now; the step had not begun")
-    return _window(world) or _paused(stack) or _lookups(world)
+    component = step.component or ""
+    return _window(world) or _paused(stack) or _lookups(world) or _own(world, component) or _foreign(world, component, now)
+
+
+def named(stack: Stack, step: Step) -> bool:
+    """Whether the Stack still names what the plan would touch (rule 3)."""
+    component, plan = stack.spec.components.get(step.component or ""), step.plan or {}
+    if component is None:
+        return False
+    ref = component.workload
+    return "kind" not in plan or (plan["kind"], plan.get("name")) == (ref.kind, ref.name)
 
 
 def forbidden(c: Candidate) -> Refusal | None:
@@ -153,11 +163,15 @@ def ladder(c: Candidate) -> Refusal | None:
 
 def foreign_change(c: Candidate) -> Refusal | None:
     """Rule 24."""
-    target = c.world.targets.get(c.planned.component)
+    return _foreign(c.world, c.planned.component, c.now)
+
+
+def _foreign(world: World, component: str, now: datetime) -> Refusal | None:
+    target = world.targets.get(component)
     if target is None or target.foreign_rollout_at is None:
         return None
     until = target.foreign_rollout_at + FOREIGN_ROLLOUT
-    if c.now >= until:
+    if now >= until:
         return None
     return Refusal(
         "24-foreign-rollout",
@@ -181,10 +195,14 @@ def one_actor(c: Candidate) -> Refusal | None:
 
 def own_target(c: Candidate) -> Refusal | None:
     """Rule 3, the operator's part."""
-    target = c.world.targets.get(c.planned.component)
+    return _own(c.world, c.planned.component)
+
+
+def _own(world: World, component: str) -> Refusal | None:
+    target = world.targets.get(component)
     if target is None or not target.own:
         return None
-    return Refusal("3-own-targets", "OwnWorkload", f"{c.planned.component} is the operator itself; take it out of the Stack")
+    return Refusal("3-own-targets", "OwnWorkload", f"{component} is the operator itself; take it out of the Stack")
 
 
 def last_replica(c: Candidate) -> Refusal | None:
@@ -358,4 +376,7 @@ NEEDS_HUMAN = {
     "OwnWorkload",
     "RolloutBySomebodyElse",
     "Paused",
+    "TargetNotInStack",
 }
+# What goes on by itself, however long it takes, needs nobody.
+ENDS_BY_ITSELF = {"NotLeader", "TargetBusy", "Backoff"}

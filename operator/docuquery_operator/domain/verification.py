@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from ..api.common import HealMode, delta
+from ..api.common import delta
 from ..api.incident import Phase, Step, StepState
 from ..api.runbook import StepSpec, Verify
 from ..api.stack import Stack
 from . import rails
 from .draft import Draft
-from .lifecycle import close, needs_human
+from .lifecycle import blocked, close, needs_human
 from .world import Effect, EffectState, Refusal, Streak, World
 
 
@@ -36,7 +36,7 @@ def _absent(w: World) -> bool:
     return w.effect is None or w.effect.state is EffectState.ABSENT
 
 
-def may_advance(w: World, step: Step, mode: HealMode | None) -> bool:
+def may_advance(d: Draft, w: World, step: Step) -> bool:
     """Whether the effect may be begun or carried on now.
 
     The world may have changed since the intent, most of all while the operator was away: what has not begun needs the
@@ -49,7 +49,8 @@ def may_advance(w: World, step: Step, mode: HealMode | None) -> bool:
     if step.state is StepState.RUNNING:
         # It was there, and somebody has taken it back: that is not undone again.
         return False
-    return _quorum(w, True, w.stack.spec.detection.failures) and rails.standing(w, w.stack, mode) is None
+    stands = rails.standing(w, w.stack, d.status.mode, step, d.now)
+    return _quorum(w, True, w.stack.spec.detection.failures) and rails.named(w.stack, step) and stands is None
 
 
 def is_watched(w: World, step: Step) -> bool:
@@ -62,26 +63,29 @@ def _quorum(w: World, symptom: bool, rounds: int) -> bool:
 
 
 def _before_effect(d: Draft, w: World, stack: Stack, step: Step) -> Step:
-    """Nothing of the effect is seen yet: it may not be needed any more, be held back, or be overdue."""
+    """Nothing of the effect is seen: it may not be needed any more, be held back, or be overdue."""
+    intended = step.state is StepState.INTENDED
     if _quorum(w, False, stack.spec.detection.recoveries):
         finish(d, step, StepState.SKIPPED, "the symptom went away before the step had an effect")
         return step
-    refusal = rails.standing(w, stack, d.status.mode)
+    if intended and not rails.named(stack, step):
+        finish(d, step, StepState.SKIPPED, "the Stack does not name its target any more")
+        return step
+    refusal = rails.standing(w, stack, d.status.mode, step, d.now) if intended else None
     if refusal is not None:
-        d.refuse(refusal, step.name)
-        d.condition("HealBlocked", True, refusal.reason, refusal.message)
-        d.summary(f"{step.name} has not begun: {refusal.message}")
+        blocked(d, refusal, step.name)
         return step
     if d.status.holds("HealBlocked"):
         step = step.model_copy(update={"started_at": d.now})
         d.put_step(step)
         d.condition("HealBlocked", False, "Acting", step.summary)
+        d.condition("NeedsHuman", False, "Acting", step.summary)
         d.summary(f"{step.name}: {step.summary}")
     if _overdue(d, w, step):
         entered = any(ledger.find(step.attempt_id or "") for ledger in w.ledgers.values())
         state = _verdict_on_time_out(w.streak) if entered else StepState.SKIPPED
         why = (w.effect.message if w.effect else "") or "no effect found"
-        word = "not begun" if step.state is StepState.INTENDED else "not complete"
+        word = "not begun" if intended else "not complete"
         finish(d, step, state, f"{word} after {_words(_timeout(w, step))}: {why}")
     return step
 
@@ -183,7 +187,8 @@ def mitigated(d: Draft, w: World) -> bool:
     if gone and d.status.phase is not Phase.MONITORING:
         d.times(mitigated_at=d.now)
         d.condition("Mitigated", True, "SymptomGone", "the symptom is gone; watching that it stays away")
-        d.condition("NeedsHuman", False, "SymptomGone", "the symptom is gone")
+        for condition in ("NeedsHuman", "HealBlocked"):
+            d.condition(condition, False, "SymptomGone", "the symptom is gone")
         d.phase(Phase.MONITORING, "the symptom is gone; watching that it stays away")
         d.tell("Mitigated", "the symptom is gone; watching that it stays away")
     if back and d.status.phase is Phase.MONITORING:

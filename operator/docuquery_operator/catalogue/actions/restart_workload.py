@@ -38,7 +38,9 @@ class RestartWorkload:
     async def effect(self, step: Step, namespace: str, ports: Ports) -> Effect:
         """State of the rollout with this attempt id."""
         state, problem = await _state(step, namespace, ports)
-        return Effect(EffectState.BLOCKED, problem) if problem else state.effect
+        if not problem:
+            return state.effect
+        return Effect(EffectState.BLOCKED if state.stuck else EffectState.ABSENT, problem)
 
     async def advance(self, step: Step, namespace: str, ports: Ports) -> None:
         """Order the restart once, then evict broken old pods that would hold it up."""
