@@ -9,7 +9,7 @@ import pytest
 from docuquery_operator.api.stack import Stack
 from docuquery_operator.catalogue.base import ProbeContext, Round
 from docuquery_operator.catalogue.probes.postgres import PostgresConnections
-from docuquery_operator.ports import CLAIM, POD, STACK, DatabaseFacts, HttpAnswer, Unavailable
+from docuquery_operator.ports import CLAIM, CONFIG_MAP, POD, STACK, DatabaseFacts, HttpAnswer, Unavailable
 from tests.fakes.faults import Faults
 from tests.fakes.ports import health_answer
 from tests.fakes.rig import NAMESPACE, Rig, condition, steps
@@ -83,3 +83,27 @@ async def test_an_api_that_is_gone_is_no_proof_that_the_database_is_reached_agai
     rig.network.http = lambda _host, _path: HttpAnswer(0, problem="refused")
     status = await rig.run(rig.incident(), seconds=300)
     assert (status["phase"], condition(status, "NeedsHuman")) == ("Investigating", "NoData")
+
+
+async def test_a_probe_that_fails_is_missing_data_and_not_the_end_of_the_pass() -> None:
+    rig = Rig()
+    rig.freeze()
+    rig.network.http = lambda _host, _path: 1 / 0  # type: ignore[return-value]
+    status = await rig.run(rig.incident())
+    assert steps(status) == [("restartWorkload", "Inconclusive")]
+    assert condition(status, "NeedsHuman") == "NoData"
+    assert rig.crashes == []
+
+
+async def test_evidence_of_former_rounds_makes_room_for_the_newest() -> None:
+    rig = Rig()
+    former = {f"evidence-{n:016x}.json": "x" * 250_000 for n in range(4)}
+    rig.server.put(CONFIG_MAP, {"metadata": {"name": "db-down-report", "namespace": NAMESPACE}, "data": former})
+    rig.server.log_texts["postgres-0", False] = "line\n" * 6_000
+    rig.freeze()
+    status = await rig.run(rig.incident())
+    assert (status["phase"], status["report"]["configMap"]) == ("Resolved", "db-down-report")
+    data = rig.reports()[0]["data"]
+    assert f"evidence-{status['steps'][0]['attemptId']}.json" in data
+    assert "report.md" in data
+    assert any(name in data for name in former), "more went than had to"

@@ -18,6 +18,8 @@ from ..ports import CONFIG_MAP, EVENT, JSON, ApiError, Conflict, Ports
 
 COLLECT_SECONDS = 10.0
 LOG_LINES = 200
+# Kubernetes takes 1 MiB; the report itself is yet to come.
+CONFIG_MAP_LIMIT = 700 * 1024
 EVENTS_FOR = timedelta(hours=1)
 
 
@@ -55,7 +57,7 @@ class Reporter:
                 return
             except Conflict:
                 pass
-        await self._ports.cluster.patch(CONFIG_MAP, namespace, name, {"data": dict(data)})
+        await self._ports.cluster.patch(CONFIG_MAP, namespace, name, {"data": {**_room(incident, known, data), **data}})
 
     async def _collect(self, stack: Stack, component_name: str) -> dict[str, str]:
         component = stack.spec.components[component_name]
@@ -96,6 +98,19 @@ class Reporter:
         facts = await self._ports.database.look(target, COLLECT_SECONDS / 3)
         rows = [json.dumps(dict(r), default=str) for r in facts.activity]
         return "\n".join(rows) or f"{facts.outcome}: {facts.message}"
+
+
+def _room(incident: Incident, known: JSON | None, data: Mapping[str, str]) -> dict[str, str | None]:
+    """Evidence that has to go so that all fits into one ConfigMap: the oldest first."""
+    kept = {k: v for k, v in ((known or {}).get("data") or {}).items() if k not in data}
+    steps = incident.status.steps if incident.status else []
+    order = {f"evidence-{s.attempt_id}.json": number for number, s in enumerate(steps)}
+    oldest = sorted((k for k in kept if k.startswith("evidence-")), key=lambda k: order.get(k, -1))
+    gone: dict[str, str | None] = {}
+    while oldest and sum(len(v.encode()) for v in (*kept.values(), *data.values())) > CONFIG_MAP_LIMIT:
+        gone[oldest[0]] = None
+        del kept[oldest.pop(0)]
+    return gone
 
 
 def name_of(incident: Incident) -> str:

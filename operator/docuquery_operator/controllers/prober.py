@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from ..domain.components import judge_component
 from ..domain.world import Neighbour, Streak
 from ..ports import ApiError, Ports
 
+log = logging.getLogger(__name__)
 FRESH_SHARE = 0.7
 FORGET_AFTER = timedelta(minutes=10)
 GRACE_SECONDS = 2.0
@@ -145,6 +147,10 @@ class StackProber:
             return {"summary": f"probe {probe} gave no answer in time"}
         except ApiError as problem:
             return {"summary": f"probe {probe} could not read the API server: {str(problem)[:200]}"}
+        except Exception as problem:
+            # What nobody foresaw must not keep the others from being read, nor the incident from asking for a person.
+            log.exception("probe failed", extra={"probe": probe})
+            return {"summary": f"probe {probe} failed: {type(problem).__name__}"}
         finally:
             self._ports.metrics.probe(probe, asyncio.get_running_loop().time() - began)
 
@@ -156,6 +162,9 @@ class StackProber:
                 answer = await _answer(context)
         except (TimeoutError, ApiError) as problem:
             return Neighbour(None, 1, f"could not be probed: {problem}"[:200])
+        except Exception as problem:
+            log.exception("health not known", extra={"component": name})
+            return Neighbour(None, 1, f"could not be probed: {type(problem).__name__}")
         return judge_component(workload, answer)
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from ..api.runbook import CauseSpec, RunbookSpec
 from . import expressions
+from .redaction import redact
 
 Findings = Mapping[str, Mapping[str, Any]]
 Confidence = Literal["High", "Medium", "Low"]
@@ -67,9 +68,9 @@ def _first(causes: Sequence[CauseSpec], facts: Mapping[str, Any], findings: Find
 
 
 def evidence(findings: Findings) -> tuple[str, ...]:
-    """One line a finding, its `summary`: text from outside, capped, never evaluated."""
+    """One line a finding, its `summary`: text from outside, masked, capped, never evaluated."""
     return tuple(
-        " ".join(f"{name}: {finding['summary']}".split())[:EVIDENCE_CHARS]
+        " ".join(redact(f"{name}: {finding['summary']}").split())[:EVIDENCE_CHARS]
         for name, finding in sorted(findings.items())
         if finding.get("summary")
     )

@@ -26,6 +26,8 @@ _RULES = (
         ),
         rf"\1{MASK}",
     ),
+    # ALTER ROLE … PASSWORD '…', also where the statement was cut
+    (re.compile(r"(\bpassword\s+(?:e|u&)?')(?:[^'\\\n]|\\.|''){1,400}", re.IGNORECASE), rf"\1{MASK}"),
     (re.compile(r"(bearer\s+)[A-Za-z0-9._~+/-]{8,}=*", re.IGNORECASE), rf"\1{MASK}"),
     (re.compile(r"eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{5,}"), MASK),
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), MASK),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -107,6 +108,14 @@ def _text(text: str) -> str:
 
 
 def capped_evidence(parts: Mapping[str, str]) -> dict[str, str]:
-    """Evidence within its limit: each part keeps its end, where the newest lines are."""
-    share = EVIDENCE_LIMIT // max(1, len(parts))
-    return {name: redact(text)[-share:] for name, text in parts.items()}
+    """Evidence within its limit as JSON: each part keeps its end, where the newest lines are."""
+    names = sum(len(json.dumps(name)) + len(": ,\n ") for name in parts)
+    share = max(2, (EVIDENCE_LIMIT - names - len("{\n}")) // max(1, len(parts)))
+    return {name: _end_of(redact(text), share) for name, text in parts.items()}
+
+
+def _end_of(text: str, limit: int) -> str:
+    while (size := len(json.dumps(text))) > limit:
+        # Characters are escaped into up to twelve.
+        text = text[-(len(text) * limit // size) or len(text) :]
+    return text

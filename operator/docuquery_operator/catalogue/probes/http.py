@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ...domain.redaction import redact
 from .. import shared
 from ..base import ProbeContext
 
@@ -39,7 +40,7 @@ def dependencies(body: str) -> dict[str, str]:
     """`.dependencies` of a health answer; strings, booleans and objects with a status are understood."""
     try:
         parsed = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     found = parsed.get("dependencies") if isinstance(parsed, dict) else None
     if not isinstance(found, dict):
@@ -57,7 +58,7 @@ def dependencies(body: str) -> dict[str, str]:
 def _state(value: Any) -> tuple[str, str]:
     error = ""
     if isinstance(value, dict):
-        error = str(value.get("error") or value.get("code") or "")[:64]
+        error = redact(str(value.get("error") or value.get("code") or ""))[:64]
         value = value.get("status", value.get("healthy", ""))
     word = str(value).lower()
     if word in GOOD:
