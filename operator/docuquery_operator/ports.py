@@ -9,6 +9,7 @@ Errors of the cluster port:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -150,7 +151,6 @@ class Blocker:
     application: str
     waiting: int
     age_seconds: float
-    query: str
 
 
 @dataclass(frozen=True)
@@ -249,8 +249,9 @@ class Self:
     pod: str = ""
 
     def is_of(self, namespace: str, workload: str) -> bool:
-        """Whether a workload is the operator's own: its pods bear the workload's name and a suffix."""
-        return bool(self.pod) and namespace == self.namespace and self.pod.startswith(f"{workload}-")
+        """Whether a workload is the operator's own: a pod bears its name and a number, or a hash and a suffix."""
+        own = re.fullmatch(re.escape(workload) + r"-([0-9]+|[a-z0-9]+-[a-z0-9]{5})", self.pod)
+        return own is not None and namespace == self.namespace
 
 
 class Leader(Protocol):

@@ -542,7 +542,6 @@ async def test_lock_storm(target: DatabaseTarget, postgres: Postgres) -> None:
             (blocker,) = found.blockers
             assert (blocker.pid, blocker.role, blocker.waiting) == (who(root), APP, 5)
             assert blocker.application == "'; drop table t; --"
-            assert "lock table t" in blocker.query
             assert 0 <= blocker.age_seconds < 60
             named = [(blocker.pid, blocker.started)]
             assert await PsycopgDatabase().terminate(target, named, False, TIMEOUT) == 1

@@ -54,7 +54,7 @@ def test_the_names_are_those_of_the_exposition() -> None:
     """What Prometheus reads, once everything has counted something."""
     metrics = OperatorMetrics()
     metrics.refused("Cooldown")
-    metrics.step("postgres", "Healed")
+    metrics.step("restartWorkload", "Healed")
     metrics.probe("workload", 0.1)
     metrics.reconciled(Key("stacks", "here", "docuquery"), "success", 0.1)
     metrics.resync_finds.labels("stacks").inc()

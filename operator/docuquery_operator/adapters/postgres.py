@@ -83,12 +83,11 @@ select pid, pg_blocking_pids(pid) as blocked_by,
        extract(epoch from clock_timestamp() - query_start)::float as waited
   from pg_stat_activity where wait_event_type = 'Lock' limit 500
 """
-# Text of another database may be in another encoding, and is none of our business.
 BY_PID = """
-select pid, backend_start::text as started, coalesce(usename, '') as role, application_name as application,
-       left(case when datname = current_database() then query else '' end, 200) as query
+select pid, backend_start::text as started, coalesce(usename, '') as role, application_name as application
   from pg_stat_activity where pid = any(%(pids)s)
 """
+# Text of another database may be in another encoding, and is none of our business.
 ACTIVITY = """
 select pid, usename, application_name, host(client_addr) as client, state, wait_event_type, wait_event,
        backend_start::text, state_change::text,

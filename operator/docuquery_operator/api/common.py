@@ -197,7 +197,6 @@ Quantity = Annotated[
     Field(pattern=QUANTITY_PATTERN, max_length=24, description="Kubernetes quantity such as 512Mi or 10Gi"),
     Cel(f"self.matches(r'{QUANTITY_PATTERN}')", "write a Kubernetes quantity such as 512Mi or 10Gi"),
 ]
-IntOrString = Annotated[int | str, Field(description="A number, or a string such as 25%")]
 NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 Name = Annotated[
     str,
@@ -313,9 +312,6 @@ class ObjectMeta(BaseModel):
     resource_version: str = ""
     generation: int = 0
     creation_timestamp: Time | None = None
-    deletion_timestamp: Time | None = None
-    labels: dict[str, str] = Field(default_factory=dict)
-    annotations: dict[str, str] = Field(default_factory=dict)
 
 
 class Resource(ApiModel):

@@ -47,6 +47,11 @@ def problem_of(spec: RunbookSpec) -> Problem | None:
         except ExpressionError as error:
             return Problem("InvalidExpression", f"{name}: {error}")
     for cause in spec.causes:
+        names = [s.name or s.action for s in cause.remediate]
+        twice = next((n for n in names if names.count(n) > 1), None)
+        if twice is not None:
+            text = f"causes[{cause.name}]: two steps are called '{twice}'; give the second a name, or it is never done"
+            return Problem("DuplicateStep", text)
         for step in cause.remediate:
             if step.action not in ACTIONS:
                 known = ", ".join(sorted(ACTIONS))

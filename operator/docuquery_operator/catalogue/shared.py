@@ -13,7 +13,7 @@ from ..ports import ENDPOINT_SLICE, JSON, POD, SECRET, SERVICE, WORKLOADS, Datab
 from .base import Round
 
 _EXPRESSIONS = {"In": "{} in ({})", "NotIn": "{} notin ({})", "Exists": "{}", "DoesNotExist": "!{}"}
-DEFAULT_PATHS = {"health": "/health", "info": "/info", "metrics": "/metrics"}
+HEALTH_PATH = "/health"
 
 
 async def workload(round_: Round, component: Component) -> JSON | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
-from datetime import timedelta
 
 from ..api.common import API_VERSION
 from ..api.incident import Incident
@@ -20,7 +19,6 @@ COLLECT_SECONDS = 10.0
 LOG_LINES = 200
 # Kubernetes takes 1 MiB; the report itself is yet to come.
 CONFIG_MAP_LIMIT = 700 * 1024
-EVENTS_FOR = timedelta(hours=1)
 
 
 class Reporter:
@@ -82,12 +80,12 @@ class Reporter:
         now = self._ports.clock.now()
         names = {component.workload.name, *(p.name for p in await shared.pods(round_, component))}
         events = await self._ports.cluster.list(EVENT, round_.namespace)
-        lines = [
+        lines = sorted(
             f"{e.get('eventTime') or e.get('deprecatedLastTimestamp')} {e.get('type')} {e.get('reason')} "
             f"{e['regarding'].get('name')}: {str(e.get('note', ''))[:300]}"
             for e in events
             if (e.get("regarding") or {}).get("name") in names
-        ]
+        )
         return "\n".join([f"as of {now.isoformat()}", *lines[-100:]])
 
     async def _activity(self, round_: Round, component: Component) -> str:

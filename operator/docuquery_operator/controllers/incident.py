@@ -124,8 +124,6 @@ class IncidentController:
     async def _close(self, incident: Incident) -> None:
         """The report is the last thing written: an ended incident without one is closed again after a crash."""
         status = incident.status or IncidentStatus()
-        if status.report is not None:
-            return
         name = await self._reporter.report(incident)
         report = Report(config_map=name, updated_at=self._ports.clock.now())
         await self._write(incident, status.model_copy(update={"report": report}))

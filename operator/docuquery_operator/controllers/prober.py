@@ -184,7 +184,7 @@ async def _answer(context: ProbeContext) -> str:
     if component.type == "PostgreSQL":
         finding = await PROBES["postgresReady"].look(context)
         return "ok" if finding["ok"] else str(finding["outcome"] if finding["outcome"] != "ok" else finding["write"])
-    path = "/readyz" if component.type == "Qdrant" else (component.health.path if component.health else "/health")
+    path = "/readyz" if component.type == "Qdrant" else (component.health.path if component.health else shared.HEALTH_PATH)
     http = await network.http_get(host, port, path, round_.timeout)
     if http.status == 0:
         return http.problem

@@ -29,10 +29,10 @@ class RunbookController:
         reason, message = (
             (problem.reason, problem.message) if problem else ("Valid", "probes, actions and expressions are known")
         )
-        conditions = set_condition(
-            before.conditions, "Ready", problem is None, reason, message, self._ports.clock.now(), meta.get("generation")
-        )
-        status = RunbookStatus(observed_generation=meta.get("generation"), conditions=conditions)
+        now, generation = self._ports.clock.now(), meta.get("generation")
+        conditions = set_condition(before.conditions, "Ready", problem is None, reason, message, now, generation)
+        conditions = set_condition(conditions, "Stalled", problem is not None, reason, message, now, generation)
+        status = RunbookStatus(observed_generation=generation, conditions=conditions)
         changes = merge_patch(obj.get("status") or {}, status.to_wire())
         if changes:
             body: JSON = {"metadata": {"resourceVersion": meta["resourceVersion"]}, "status": changes}

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from ..api.common import Condition
-from ..api.stack import Component, ComponentState, ComponentStatus, Stack
+from ..api.stack import ComponentState, ComponentStatus, Stack
 from .conditions import set_condition
 from .world import Neighbour
 
@@ -53,11 +53,6 @@ def _status(
     if before is not None and (before.state is wanted or seen.rounds < needed):
         return before
     return ComponentStatus(name=name, state=wanted, since=now, summary=seen.summary[:512])
-
-
-def broken_dependencies(components: Mapping[str, Component], states: Mapping[str, ComponentState], name: str) -> list[str]:
-    """Dependencies of a component that are down: its own outage may be only their symptom."""
-    return [d for d in components[name].depends_on if states.get(d) is ComponentState.MAJOR_OUTAGE]
 
 
 def stack_conditions(

@@ -66,13 +66,12 @@ def decide(incident: Incident, world: World, now: datetime) -> Plan:
 def _plan(d: Draft, world: World) -> Plan:
     step = verification.in_flight(d)
     over = d.status.phase is Phase.RESOLVED
-    settle = tuple(_unsettled(d.status, world))
     return Plan(
         status=bounded(d.status),
         advance=step if step is not None and verification.may_advance(d, world, step) else None,
         keep=step if step is not None and verification.is_watched(world, step) else None,
-        settle=settle,
-        close=over and (d.status.report is None or bool(settle)),
+        settle=tuple(_unsettled(d.status, world)),
+        close=over and d.status.report is None,
         news=tuple(d.news),
         refused=tuple(d.refused),
         look_again=None

@@ -17,7 +17,7 @@ class OperatorMetrics:
         r = self.registry
         ProcessCollector(registry=r)
         self._refused = Counter("docuquery_action_refused", "Actions that a rail refused", ["reason"], registry=r)
-        self._steps = Counter("docuquery_heal_steps", "Verdicts of healing steps", ["component", "outcome"], registry=r)
+        self._steps = Counter("docuquery_heal_steps", "Verdicts of healing steps", ["action", "outcome"], registry=r)
         self._probes = Histogram("docuquery_probe_seconds", "Time a probe took", ["probe"], buckets=FAST, registry=r)
         self._passes = Counter("docuquery_operator_reconcile", "Passes by result", ["kind", "result"], registry=r)
         self._pass_time = Histogram(

@@ -42,5 +42,7 @@ def test_the_operator_knows_its_own_workload() -> None:
     assert me.is_of("ops", "docuquery-operator")
     assert not me.is_of("docuquery", "docuquery-operator")
     assert not me.is_of("ops", "docuquery-operato")
+    assert not me.is_of("ops", "docuquery"), "the pods of another workload whose name begins alike"
+    assert Self("ops", "operator-0").is_of("ops", "operator")
     assert not me.is_of("ops", "api")
     assert not Self().is_of("", "")

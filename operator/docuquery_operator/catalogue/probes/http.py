@@ -25,7 +25,7 @@ class HttpHealth:
         address = await shared.address(context.round, component)
         if not address or component.endpoint is None:
             return {"reachable": False, "summary": "no address: the Service is missing or has no endpoint"}
-        path = component.health.path if component.health else shared.DEFAULT_PATHS["health"]
+        path = component.health.path if component.health else shared.HEALTH_PATH
         answer = await context.round.ports.network.http_get(address, component.endpoint.port, path, context.round.timeout)
         if answer.status == 0:
             return {"reachable": False, "summary": f"GET {path}: {answer.problem}"}
