@@ -191,7 +191,7 @@ async def _prepare(client: Client, namespace: str) -> None:
     }
     await client.write("POST", f"/api/v1/namespaces/{namespace}/secrets", "secrets", secret)
     stack: JSON = yaml.safe_load(STACK.read_text(encoding="utf-8"))
-    stack["spec"]["detection"] = {"interval": "1s", "timeout": "1s"}
+    stack["spec"]["detection"] = {"interval": "1s", "timeout": "1s", "openIncidents": False}
     await client.write("POST", f"{GROUP}/namespaces/{namespace}/stacks", "stacks", stack)
 
 

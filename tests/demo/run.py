@@ -22,7 +22,8 @@ HERE = Path(__file__).resolve().parent
 OUT = CHECKOUT / "build" / "demo"
 # The shipped runbook waits two minutes after a heal before it believes it; a demo should not.
 VERIFY = {"settle": "5s", "symptomClearFor": "15s", "within": "3m", "noRegression": True}
-DETECTION = {"interval": "2s", "timeout": "1s", "failures": 3, "recoveries": 3}
+# Here a person opens the incidents; with the default the operator would be quicker and open them itself.
+DETECTION = {"interval": "2s", "timeout": "1s", "failures": 3, "recoveries": 3, "openIncidents": False}
 FREEZE = 'kill -STOP "$(head -1 "$PGDATA/postmaster.pid")"'
 
 

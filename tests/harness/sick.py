@@ -10,7 +10,7 @@ from tests.harness.apiserver import ApiServer
 JSON = dict[str, Any]
 API = f"/apis/{OURS}/v1alpha1/namespaces"
 ATTEMPT = "ops.docuquery.ai/attempt"
-DETECTION = {"interval": "1s", "timeout": "1s", "failures": 2, "recoveries": 2}
+DETECTION = {"interval": "1s", "timeout": "1s", "failures": 2, "recoveries": 2, "openIncidents": False}
 COMPONENT = {
     "type": "PostgreSQL",
     "workload": {"kind": "StatefulSet", "name": "postgres"},

@@ -21,7 +21,7 @@ LABELS = {"app.kubernetes.io/part-of": "docuquery-tests", "pod-security.kubernet
 RUNBOOK = "database-connection-failure"
 INCIDENT_TYPE = "DatabaseConnectionFailure"
 COMPONENTS = ("api", "postgres", "redis")
-DETECTION = {"interval": "1s", "timeout": "1s", "failures": 2, "recoveries": 2}
+DETECTION = {"interval": "1s", "timeout": "1s", "failures": 2, "recoveries": 2, "openIncidents": False}
 VERIFY = {"settle": "2s", "symptomClearFor": "5s", "within": "60s", "noRegression": True}
 APP_ROLE = ("docuquery", "local-only-app")
 

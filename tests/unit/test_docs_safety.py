@@ -14,7 +14,7 @@ from docuquery_operator.api.runbook import StepSpec, Verify
 from docuquery_operator.api.stack import LONGEST_PATIENCE, Budget, Detection, Healing
 from docuquery_operator.catalogue.actions import ACTIONS
 from docuquery_operator.controllers.evidence import COLLECT_SECONDS
-from docuquery_operator.domain import approvals, healing, rails
+from docuquery_operator.domain import approvals, detection, healing, lifecycle, rails
 from docuquery_operator.domain.expressions import MACROS_ALLOWED
 from docuquery_operator.domain.ledger import LEASE_FOR
 from docuquery_operator.domain.report import EVIDENCE_LIMIT
@@ -72,8 +72,10 @@ def test_the_figures_are_those_of_the_code() -> None:
         "7": ", ".join(str(m) for m in rails.BACKOFF_MINUTES) + " min",
         "8": f"{rails.BREAKER_FAILURES} in a row: {_words(rails.BREAKER_OPEN)}",
         "9": f"{failed} not healed or {every} of any outcome in {_words(rails.RECURRENCE_WINDOW)}",
+        "10": f"{detection.STORM_ROOTS} stores, released after {_words(detection.STORM_OVER)} in which all are well",
         "11": StepSpec(action="restartWorkload").timeout,
         "13": f"{Detection().failures} rounds, `Stack.spec.detection`",
+        "14": f"{lifecycle.FLAPPING_OPENINGS} times in {_words(lifecycle.FLAPPING_WITHIN)}",
         "15": f"{settle}, clear {verify.symptom_clear_for}, within {verify.within}",
         "20": f"P0/P1 {approval['P1']}, P2 {approval['P2']}, P3 {approval['P3']}",
         "21": f"{Detection().patience:.0f} s, {StepSpec(action='restartWorkload').timeout}, "

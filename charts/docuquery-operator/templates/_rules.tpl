@@ -6,6 +6,9 @@ What the operator may do in a namespace that it watches. docs/rbac.md says why, 
   resources: {{ include "docuquery-operator.kinds" . }}
   verbs: [get, list, watch]
 - apiGroups: [ops.docuquery.ai]
+  resources: [incidents]
+  verbs: [create, patch]
+- apiGroups: [ops.docuquery.ai]
   resources:
     - stacks/status
     - incidents/status

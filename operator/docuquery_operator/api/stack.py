@@ -143,6 +143,9 @@ class Detection(ApiModel):
     timeout: Annotated[Duration, Field(description="Time that one probe may take")] = "3s"
     failures: Annotated[int, Field(ge=1, le=100, description="Bad rounds in a row that count as a fault")] = 3
     recoveries: Annotated[int, Field(ge=1, le=100, description="Good rounds in a row that count as recovery")] = 3
+    open_incidents: Annotated[
+        bool, Field(description="Open an Incident when a fault is noticed; false: only people and alerts open them")
+    ] = True
 
     @property
     def pace(self) -> float:

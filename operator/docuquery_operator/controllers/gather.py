@@ -64,7 +64,7 @@ class Gatherer:
         stack = await self.stack(namespace, incident.spec.stack_ref.name)
         if isinstance(stack, Problem):
             return replace(base, problem=stack)
-        chosen = await self._runbook(namespace, incident.spec.type)
+        chosen = await self.runbook(namespace, incident.spec.type)
         world = replace(base, stack=stack, runbook=chosen.spec, runbook_source=chosen.source, problem=chosen.problem)
         if chosen.spec is None or chosen.problem is not None:
             return world
@@ -115,7 +115,7 @@ class Gatherer:
         begun = effect is not None and effect.state is not EffectState.ABSENT
         if about_to and not begun:
             window = await guard("the maintenance windows", lambda: self._blocking_window(stack), "")
-            targets = await guard("the rollouts", lambda: self._targets(stack), {})
+            targets = await guard("the rollouts", lambda: self.targets(stack), {})
             world = replace(world, blocking_window=window, targets=targets)
         return replace(world, effect=effect, failed_lookups=tuple(failed))
 
@@ -139,7 +139,7 @@ class Gatherer:
         view: Stack | Problem = await self._view(("stack", namespace, name), read, fresh)
         return view
 
-    async def _runbook(self, namespace: str, incident_type: str) -> Chosen:
+    async def runbook(self, namespace: str, incident_type: str) -> Chosen:
         async def read() -> Chosen:
             objects = await self._ports.cluster.list(RUNBOOK, namespace)
             own = [o for o in objects if (o.get("spec") or {}).get("incidentType") == incident_type]
@@ -200,7 +200,7 @@ class Gatherer:
                 return name
         return ""
 
-    async def _targets(self, stack: Stack) -> dict[str, Target]:
+    async def targets(self, stack: Stack) -> dict[str, Target]:
         found = {}
         round_ = self._round(stack)
         for name, component in stack.spec.components.items():

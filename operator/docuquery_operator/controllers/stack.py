@@ -9,8 +9,10 @@ from pydantic import ValidationError
 
 from ..api.stack import ComponentState, Stack, StackStatus
 from ..domain.components import component_statuses, stack_conditions
+from ..domain.detection import storm_brake
 from ..domain.patching import merge_patch
 from ..ports import INCIDENT, JSON, STACK, Key, Ports
+from .detector import Detector
 from .invalid import say_invalid
 from .prober import StackProber
 
@@ -25,6 +27,7 @@ class StackController:
         self._ports = ports
         self._prober = prober
         self._nudge = nudge
+        self._detector = Detector(ports, prober)
         self._seen: dict[Key, tuple[int, float, int]] = {}
         self._reminded: dict[Key, int] = {}
 
@@ -49,13 +52,14 @@ class StackController:
             update={
                 "observed_generation": stack.metadata.generation,
                 "components": states,
-                "conditions": stack_conditions(stack, states, before.conditions, now),
+                "conditions": storm_brake(stack, states, stack_conditions(stack, states, before.conditions, now), now),
                 "summary": f"{up}/{len(states)}",
                 "open_incidents": await self._open_incidents(key, stack),
             }
         )
         await self._write(stack, obj, before, status)
         await self._remind(key, stack, obj, status, now)
+        await self._detector.look(stack, obj, [c.name for c in states if c.state is ComponentState.MAJOR_OUTAGE])
         return stack.spec.detection.pace
 
     async def _remind(self, key: Key, stack: Stack, obj: JSON, status: StackStatus, now: datetime) -> None:

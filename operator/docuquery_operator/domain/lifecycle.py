@@ -11,6 +11,9 @@ from . import escalation, rails
 from .draft import Draft, as_written
 from .world import Refusal, World
 
+FLAPPING_OPENINGS = 3
+FLAPPING_WITHIN = timedelta(minutes=30)
+
 BLOCKED_FOR = timedelta(minutes=5)
 
 
@@ -125,7 +128,15 @@ def _reopen(d: Draft, w: World) -> None:
     d.condition("Resolved", False, "Reopened", "the fault was seen again")
     d.phase(Phase.INVESTIGATING, "the fault was seen again")
     d.tell("Reopened", f"round {old.round + 1}: the fault was seen again", warning=True)
+    _flapping(d)
     _settings(d, w)
+
+
+def _flapping(d: Draft) -> None:
+    """Rule 14: opened again and again within a short time; nothing more is done, a person is told once."""
+    opened = [e for e in d.status.timeline if e.event in ("Opened", "Reopened") and d.now - e.at <= FLAPPING_WITHIN]
+    text = f"opened {len(opened)} times within {FLAPPING_WITHIN // timedelta(minutes=1)}m"
+    d.condition("Flapping", len(opened) >= FLAPPING_OPENINGS, "OpenedAgain", text)
 
 
 def closed_by_hand(d: Draft, w: World) -> bool:

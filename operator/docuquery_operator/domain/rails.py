@@ -218,6 +218,22 @@ def last_replica(c: Candidate) -> Refusal | None:
     )
 
 
+def storm(c: Candidate) -> Refusal | None:
+    """Rule 10."""
+    conditions = c.stack.status.conditions if c.stack.status else []
+    brake = next((x for x in conditions if x.type == "StormBrake" and x.status == "True"), None)
+    if brake is None:
+        return None
+    return Refusal("10-storm-brake", "StormBrake", f"{brake.message}; released when all stores were well for 5m")
+
+
+def flapping(c: Candidate) -> Refusal | None:
+    """Rule 14."""
+    if not c.status.holds("Flapping"):
+        return None
+    return Refusal("14-flapping", "Flapping", "the fault has come back again and again; acting on it once more is no cure")
+
+
 def recurrence(c: Candidate) -> Refusal | None:
     """Rule 9."""
     same = [a for a in since(c.ledger.attempts, c.now - RECURRENCE_WINDOW) if a.cause == c.cause and a.outcome]
@@ -352,6 +368,8 @@ RAILS: tuple[Check, ...] = (
             own_target,
             foreign_change,
             last_replica,
+            storm,
+            flapping,
             one_actor,
             recurrence,
             breaker,
@@ -372,9 +390,11 @@ NEEDS_HUMAN = {
     "BudgetUsedUp",
     "Cooldown",
     "ForbiddenByCause",
+    "Flapping",
     "LastHealthyReplica",
     "OwnWorkload",
     "RolloutBySomebodyElse",
+    "StormBrake",
     "Paused",
     "TargetNotInStack",
 }

@@ -1,0 +1,119 @@
+"""Opens an Incident when the symptom of a runbook shows on a Stack; what that means is decided in domain/detection.py."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from datetime import datetime
+
+from pydantic import ValidationError
+
+from ..api.common import HealMode, format_time
+from ..api.incident import Incident, Phase
+from ..api.stack import Stack
+from ..catalogue.runbooks import shipped
+from ..domain import parameters
+from ..domain.detection import GRACE, KnownIncident, Opening, Suspicion, number_of, openings
+from ..ports import INCIDENT, JSON, STACK, Conflict, Ports
+from .gather import Gatherer
+from .prober import StackProber
+
+STACK_LABEL = "ops.docuquery.ai/stack"
+OPENED_BY_LABEL = "ops.docuquery.ai/opened-by"
+log = logging.getLogger(__name__)
+
+
+class Detector:
+    """Looks with the probes and the symptom of each shipped runbook, or of the one that overrides it."""
+
+    def __init__(self, ports: Ports, prober: StackProber) -> None:
+        self._ports = ports
+        self._prober = prober
+        self._gather = Gatherer(ports, prober)
+
+    async def look(self, stack: Stack, obj: JSON, sick: Collection[str]) -> None:
+        """Open what is to be opened; mode Off means that nobody wants this Stack to be looked at."""
+        if not stack.spec.detection.open_incidents or stack.spec.healing.mode is HealMode.OFF:
+            return
+        suspicions = [s for kind in sorted(shipped()) for s in await self._suspicions(stack, kind)]
+        if not any(s.streak.verdict.symptom for s in suspicions):
+            return
+        now = self._ports.clock.now()
+        rolling, known = await self._rolling(stack, now), await self._known(stack)
+        for opening in openings(stack, suspicions, sick, rolling, known, now):
+            if self._ports.leader.leading():
+                await self._open(stack, obj, opening, now)
+
+    async def _suspicions(self, stack: Stack, incident_type: str) -> list[Suspicion]:
+        chosen = await self._gather.runbook(stack.metadata.namespace, incident_type)
+        if chosen.spec is None or chosen.problem is not None:
+            return []
+        values = parameters.resolve(chosen.spec, None)
+        found = []
+        for name, component in sorted(stack.spec.components.items()):
+            if component.type.value == chosen.spec.component_type:
+                seen = await self._prober.diagnose(stack, chosen.spec, chosen.source, name, values)
+                found.append(Suspicion(incident_type, name, seen.streak))
+        return found
+
+    async def _rolling(self, stack: Stack, now: datetime) -> list[str]:
+        """Components that somebody else has begun to roll out just now."""
+        targets = await self._gather.targets(stack)
+        return [n for n, t in targets.items() if t.foreign_rollout_at is not None and now - t.foreign_rollout_at < GRACE]
+
+    async def _known(self, stack: Stack) -> list[KnownIncident]:
+        objects = await self._ports.cluster.list(INCIDENT, stack.metadata.namespace)
+        found = [_known(o, stack.metadata.name) for o in objects]
+        return [k for k in found if k is not None]
+
+    async def _open(self, stack: Stack, obj: JSON, opening: Opening, now: datetime) -> None:
+        namespace, name = stack.metadata.namespace, opening.name
+        if opening.again:
+            body: JSON = {"spec": {"refiredAt": format_time(now)}}
+            await self._ports.cluster.patch(INCIDENT, namespace, name, body)
+        elif not await self._created(stack, opening):
+            return
+        log.info("incident opened", extra={"incident": name, "again": opening.again})
+        await self._ports.events.post(STACK, obj, "Warning", "IncidentOpened", f"{name}: {opening.description}")
+
+    async def _created(self, stack: Stack, opening: Opening) -> bool:
+        spec = {
+            "stackRef": {"name": stack.metadata.name},
+            "type": opening.incident_type,
+            "component": opening.component,
+            "description": opening.description,
+        }
+        labels = {STACK_LABEL: stack.metadata.name, OPENED_BY_LABEL: "detector"}
+        body = {"metadata": {"name": opening.name, "labels": labels}, "spec": spec}
+        try:
+            await self._ports.cluster.create(INCIDENT, stack.metadata.namespace, body)
+        except Conflict:
+            # Another replica was quicker, or a person has taken the name; the next look tells which.
+            return False
+        return True
+
+
+def _known(obj: JSON, stack: str) -> KnownIncident | None:
+    """What the detector has to know of an incident; None when it is another Stack's."""
+    try:
+        incident = Incident.model_validate(obj)
+    except ValidationError:
+        return None
+    if incident.spec.stack_ref.name != stack:
+        return None
+    status = incident.status
+    ended, by_hand = None, False
+    if status is not None and status.phase is Phase.RESOLVED:
+        again, at = incident.spec.refired_at, status.times.resolved_at
+        # Fired again already, but its own controller has not seen that yet.
+        ended = None if again is not None and at is not None and again > at else at
+        closed = status.condition("Resolved")
+        by_hand = closed is not None and closed.reason == "ResolvedByHand"
+    return KnownIncident(
+        name=incident.metadata.name,
+        incident_type=incident.spec.type,
+        component=incident.spec.component or (status.component if status else None) or "",
+        number=number_of(incident.metadata.name, stack, incident.spec.type),
+        ended=ended,
+        by_hand=by_hand,
+    )

@@ -1,0 +1,159 @@
+"""What opens an incident by itself, and above all what does not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from docuquery_operator.api.common import ObjectMeta
+from docuquery_operator.api.stack import Stack, StackSpec
+from docuquery_operator.catalogue.runbooks import shipped
+from docuquery_operator.domain.causes import Diagnosis, Verdict
+from docuquery_operator.domain.detection import (
+    KnownIncident,
+    Opening,
+    Suspicion,
+    dependencies,
+    incident_name,
+    number_of,
+    openings,
+    roots,
+    storm,
+)
+from docuquery_operator.domain.world import Streak
+
+NOW = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+TYPE = "DatabaseConnectionFailure"
+WORKLOADS = {
+    "api": "Deployment",
+    "worker": "Deployment",
+    "postgres": "StatefulSet",
+    "redis": "StatefulSet",
+    "qdrant": "StatefulSet",
+}
+TYPES = {"api": "Api", "worker": "CeleryWorker", "postgres": "PostgreSQL", "redis": "Redis", "qdrant": "Qdrant"}
+RESTS = {"api": ["postgres", "redis", "qdrant"], "worker": ["redis", "postgres"]}
+
+
+def component(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = {"type": TYPES[name], "workload": {"kind": WORKLOADS[name], "name": name}}
+    return found | {"dependsOn": RESTS.get(name, [])}
+
+
+STACK = Stack(
+    metadata=ObjectMeta(name="docuquery", namespace="n"),
+    spec=StackSpec.model_validate({"components": {name: component(name) for name in TYPES}}),
+)
+
+
+def suspicion(
+    symptom: bool | None = True, rounds: int = 3, cause: str = "ProcessDown", since: timedelta = MINUTE / 4
+) -> Suspicion:
+    spec = next(c for c in shipped()[TYPE].causes if c.name == cause)
+    diagnosis = Diagnosis(spec.name, spec.message, (), "High", spec) if symptom else None
+    return Suspicion(TYPE, "postgres", Streak(Verdict(symptom, diagnosis), rounds, rounds, NOW - since))
+
+
+def known(number: int = 1, ended: float | None = None, **more: Any) -> KnownIncident:
+    """Ended so many minutes ago; None: it is open."""
+    name = incident_name("docuquery", TYPE, number) if number else "opened-by-a-person"
+    return KnownIncident(name, TYPE, "postgres", number, None if ended is None else NOW - ended * MINUTE, **more)
+
+
+def opened(
+    *suspicions: Suspicion, sick: Sequence[str] = (), rolling: Sequence[str] = (), exist: Sequence[KnownIncident] = ()
+) -> list[Opening]:
+    return openings(STACK, suspicions, sick, rolling, exist, NOW)
+
+
+def test_a_fault_opens_one_incident_that_names_cause_and_symptoms() -> None:
+    (found,) = opened(suspicion(), sick=["api", "postgres", "worker"])
+    assert (found.name, found.component, found.again) == ("docuquery-database-connection-failure-1", "postgres", False)
+    assert "ProcessDown" in found.description
+    assert "Only its symptoms: api, worker." in found.description
+
+
+@pytest.mark.parametrize(
+    ("why", "seen", "rolling", "exist"),
+    [
+        ("no symptom", suspicion(symptom=False), [], []),
+        ("no data is not a fault", suspicion(symptom=None), [], []),
+        ("one lost probe", suspicion(rounds=1), [], []),
+        ("a pod that starts", suspicion(cause="Starting"), [], []),
+        ("a server that replays its log", suspicion(cause="Recovering", since=2.9 * MINUTE), [], []),
+        ("a rollout of somebody else", suspicion(since=2.9 * MINUTE), ["postgres"], []),
+        ("it is open", suspicion(), [], [known()]),
+        ("a person has opened one", suspicion(), [], [known(0)]),
+        ("an old one is open beside ended ones", suspicion(), [], [known(1), known(2, ended=3)]),
+        ("a person has just closed it", suspicion(), [], [known(1, ended=3, by_hand=True)]),
+    ],
+)
+def test_nothing_is_opened(why: str, seen: Suspicion, rolling: list[str], exist: list[KnownIncident]) -> None:
+    assert opened(seen, rolling=rolling, exist=exist) == [], why
+
+
+@pytest.mark.parametrize(
+    ("seen", "rolling", "exist", "name", "again"),
+    [
+        (suspicion(cause="Starting", since=3 * MINUTE), [], [], "docuquery-database-connection-failure-1", False),
+        (suspicion(since=3 * MINUTE), ["postgres"], [], "docuquery-database-connection-failure-1", False),
+        (suspicion(), ["api"], [], "docuquery-database-connection-failure-1", False),
+        (suspicion(), [], [known(1, ended=29)], "docuquery-database-connection-failure-1", True),
+        (suspicion(), [], [known(1, ended=31)], "docuquery-database-connection-failure-2", False),
+        (suspicion(), [], [known(4, ended=200), known(9, ended=90)], "docuquery-database-connection-failure-10", False),
+        (suspicion(), [], [known(0, ended=3)], "docuquery-database-connection-failure-1", False),
+        (suspicion(), [], [known(1, ended=40, by_hand=True)], "docuquery-database-connection-failure-2", False),
+    ],
+)
+def test_something_is_opened(
+    seen: Suspicion, rolling: list[str], exist: list[KnownIncident], name: str, again: bool
+) -> None:
+    assert [(o.name, o.again) for o in opened(seen, rolling=rolling, exist=exist)] == [(name, again)]
+
+
+def test_a_symptom_is_folded_into_its_cause() -> None:
+    assert roots(STACK, ["api", "worker", "redis"]) == {"redis": ["api", "worker"]}
+    assert roots(STACK, ["api"]) == {"api": []}
+    assert roots(STACK, ["postgres", "redis", "worker"]) == {"postgres": ["worker"], "redis": ["worker"]}
+    assert roots(STACK, []) == {}
+    api = Suspicion("ApiSlow", "api", suspicion().streak)
+    assert [o.component for o in opened(suspicion(), api)] == ["postgres"]
+    assert opened(api, sick=["redis"]) == []
+
+
+def test_dependencies_in_a_circle_come_to_an_end() -> None:
+    components = {name: STACK.spec.components[name].model_copy(update={"depends_on": rest}) for name, rest in
+                  {"api": ["worker"], "worker": ["redis"], "redis": ["api"]}.items()}  # fmt: skip
+    assert dependencies(components, "api") == {"worker", "redis"}
+    assert dependencies(components, "unknown") == set()
+    circle = STACK.model_copy(update={"spec": STACK.spec.model_copy(update={"components": components})})
+    assert set(roots(circle, ["api", "redis"])) == {"api", "redis"}, "a circle silenced a fault"
+
+
+def test_a_storm_is_two_stores_at_once() -> None:
+    assert storm(STACK, ["postgres", "api"]) == ""
+    assert "postgres, redis failed at once" in storm(STACK, ["redis", "postgres"])
+
+
+@given(st.integers(1, 10**6), st.sampled_from([TYPE, "RedisConnection", "ApiWedged", "X"]))
+@settings(max_examples=50, deadline=None, derandomize=True, database=None)
+def test_a_name_tells_its_number(number: int, incident_type: str) -> None:
+    assert number_of(incident_name("docu-query", incident_type, number), "docu-query", incident_type) == number
+
+
+@pytest.mark.parametrize("name", ["db-down", "docuquery-database-connection-failure", "docuquery-database-connection-failure-x",
+                                  "docuquery-redis-connection-1", "-1", "1", ""])  # fmt: skip
+def test_other_names_have_none(name: str) -> None:
+    assert number_of(name, "docuquery", TYPE) == 0
+
+
+def test_what_was_opened_is_not_opened_again() -> None:
+    (first,) = opened(suspicion())
+    exist = [KnownIncident(first.name, TYPE, "postgres", number_of(first.name, "docuquery", TYPE))]
+    assert opened(suspicion(), exist=exist) == []
