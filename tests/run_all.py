@@ -56,7 +56,7 @@ def stages() -> list[Stage]:
                 [*CLUSTER, "images"],
                 [*PYTEST, *existing("e2e/test_local_cluster.py")],
                 # Three stacks side by side are what two cores carry.
-                [*PYTEST, "-n", "3", *existing("e2e/test_scenarios.py", "e2e/test_people.py")],
+                [*PYTEST, "-n", "3", *existing("e2e/test_scenarios.py", "e2e/test_people.py", "e2e/test_detection.py")],
             ),
         ),
         Stage("kill", ([*PYTEST, "-s", *existing("kill")],)),

@@ -14,4 +14,6 @@ SCENARIOS = (
     "e2e-approval",
     "e2e-deleted-in-the-middle",
     "e2e-leader-killed",
+    "e2e-detected",
+    "e2e-harmless",
 )

@@ -1,0 +1,54 @@
+"""Nobody applies an incident: the operator finds the fault itself, and finds none where there is none."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.e2e.checks import Deploy, check_end, check_one_restart, uid
+from tests.harness import stackns
+from tests.harness.cluster import kubectl, wait_for
+from tests.harness.stackns import StackNamespace, steps
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+WATCHED = stackns.DETECTION | {"openIncidents": True}
+NAME = "docuquery-database-connection-failure-1"
+
+
+def test_detected(stack: Deploy) -> None:
+    """From fault to proof without a person, in one incident, though the api is down as well."""
+    ns = stack(detection=WATCHED)
+    before = uid(ns)
+    began = time.monotonic()
+    ns.freeze()
+    wait_for("an incident", lambda: ns.api.get("incidents", NAME), 60)
+    print(f"noticed {time.monotonic() - began:.1f} s after the fault")
+    assert steps(check_end(ns, NAME, "Healed", "ProcessDown")) == [("restartWorkload", "Healed")]
+    check_one_restart(ns, NAME, before)
+    time.sleep(10)
+    assert incidents(ns) == [NAME]
+
+
+def test_harmless(stack: Deploy) -> None:
+    """A rollout by a person, a pod that is deleted, a server that holds its breath: none is an incident."""
+    ns = stack(detection=WATCHED | {"failures": 3})
+    ns.psql("select pg_sleep(0)")
+    kubectl("-n", ns.name, "rollout", "restart", "statefulset/postgres")
+    kubectl("-n", ns.name, "rollout", "status", "statefulset/postgres", "--timeout=90s")
+    wait_for("a healthy stack after the rollout", ns.healthy, 60)
+    for name in (p["metadata"]["name"] for p in ns.api.list("pods", **{"app.kubernetes.io/name": "api"})):
+        ns.api.delete("pods", name)
+    wait_for("a healthy stack after a deleted pod", ns.healthy, 60)
+    ns.freeze()
+    time.sleep(0.5)
+    ns.api.exec("postgres-0", "pkill", "-CONT", "-o", "postgres")
+    time.sleep(15)
+    assert ns.healthy(), (ns.health(), ns.database_problem())
+    assert incidents(ns) == []
+    assert ns.attempts() == []
+
+
+def incidents(ns: StackNamespace) -> list[str]:
+    """Names of all that exist."""
+    return [i["metadata"]["name"] for i in ns.api.list("incidents")]
