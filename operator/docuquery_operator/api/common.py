@@ -243,9 +243,9 @@ def delta(duration: str) -> timedelta:
 
 
 def rate(value: str) -> tuple[int, timedelta]:
-    """'3/1h' → (3, one hour)."""
+    """'3/1h' → (3, one hour). A count per no time would bound nothing: it counts per hour."""
     count, _, per = value.partition("/")
-    return int(count), delta(per)
+    return int(count), delta(per) or timedelta(hours=1)
 
 
 class Severity(StrEnum):

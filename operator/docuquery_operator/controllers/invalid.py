@@ -21,7 +21,10 @@ async def say_invalid(ports: Ports, kind: Kind, obj: JSON, condition: str, error
     first = error.errors()[0]
     message = f"{'.'.join(str(p) for p in first['loc'])}: {first['msg']}; nothing is done until it is corrected"
     log.warning("not understood", extra={"kind": kind.kind, "object": f"{meta['namespace']}/{meta['name']}", "why": message})
-    conditions = set_condition(_known(status), condition, True, REASON, message, ports.clock.now(), meta.get("generation"))
+    now, generation = ports.clock.now(), meta.get("generation")
+    conditions = set_condition(_known(status), condition, True, REASON, message, now, generation)
+    if any(c.type == "Ready" for c in conditions):
+        conditions = set_condition(conditions, "Ready", False, REASON, message, now, generation)
     changes = merge_patch(status, {**status, "conditions": [c.to_wire() for c in conditions]})
     if changes:
         body: JSON = {"metadata": {"resourceVersion": meta["resourceVersion"]}, "status": changes}

@@ -30,6 +30,10 @@ def test_a_duration_is_at_most_a_year(text: str) -> None:
     assert seconds("1h") == 3600.0
 
 
+def test_a_budget_per_no_time_bounds_all_the_same() -> None:
+    assert rate("3/0s") == (3, timedelta(hours=1))
+
+
 @pytest.mark.parametrize("text", ["0001-01-01T00:00:00+10:00", "9999-12-31T23:59:59-10:00", "0000-01-01T00:00:00Z"])
 def test_a_time_out_of_range_is_a_mistake_of_the_object(text: str) -> None:
     spec = {"stackRef": {"name": "a"}, "type": "A", "refiredAt": text}
