@@ -40,6 +40,12 @@ TOGGLES: list[tuple[dict[str, Any], set[str], set[str]]] = [
     ({"metrics.service.enabled": False}, {"Deployment"}, {"Service", "Pod"}),
     (MONITOR, {"ServiceMonitor"}, set()),
     (POLICY, {"NetworkPolicy"}, set()),
+    ({}, {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}, set()),
+    (
+        {"admission.enabled": False},
+        {"Deployment"},
+        {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"},
+    ),
 ]
 
 
@@ -54,7 +60,8 @@ def test_objects_are_unique_and_in_a_known_namespace() -> None:
     objects = render(WATCHED | MONITOR | POLICY)
     names = [(o["kind"], o["metadata"].get("namespace"), o["metadata"]["name"]) for o in objects]
     assert len(names) == len(set(names))
-    cluster_wide = {"CustomResourceDefinition", "ClusterRole"}
+    policies = {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
+    cluster_wide = {"CustomResourceDefinition", "ClusterRole", *policies}
     for kind, namespace, name in names:
         assert namespace in ({None} if kind in cluster_wide else {NAMESPACE, "one", "two"}), (kind, name)
 
@@ -82,6 +89,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"watchNamespaces": ["Not_A_Name"]}, "watchNamespaces"),
     ({"settings.logLevel": "TRACE"}, "logLevel"),
     ({"image.digest": "latest"}, "digest"),
+    ({"admission.enable": False}, "enable"),
     ({"extraEnv": [{"name": "DOCUQUERY_WORKERS", "value": "1"}]}, "extraEnv"),
     ({"settings.lease.renewSeconds": 15}, "renewSeconds less than seconds"),
     ({"settings.lease.retrySeconds": 10}, "retrySeconds must be less"),

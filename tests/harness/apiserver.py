@@ -60,9 +60,13 @@ class ApiServer:
         """A client for every kind."""
         return DynamicClient(self.client(token))
 
-    def request(self, method: str, path: str, body: Any = None, kind: str = "application/json") -> tuple[int, Any]:
-        """One request as the administrator: status code and answer, also of a refusal."""
+    def request(
+        self, method: str, path: str, body: Any = None, kind: str = "application/json", user: str = ""
+    ) -> tuple[int, Any]:
+        """One request as the administrator, or as another user: status code and answer, also of a refusal."""
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": kind, "Accept": "application/json"}
+        if user:
+            headers["Impersonate-User"] = user
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, headers, method=method)
         try:

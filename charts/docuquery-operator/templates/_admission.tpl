@@ -1,0 +1,191 @@
+{{/*
+Rules for who may let the operator do what, in CEL. docs/admission.md explains them.
+An expression can afford two questions to the authorizer, so each stands in a variable of its own. Variables are lazy.
+Optional fields are read by `.?`, for a rule that fails to evaluate refuses everything.
+*/}}
+{{- define "docuquery-operator.username" -}}
+{{- printf "system:serviceaccount:%s:%s" .Release.Namespace (include "docuquery-operator.serviceAccount" .) | squote -}}
+{{- end -}}
+
+{{/* What a restart needs of whoever asks for it. */}}
+{{- define "docuquery-operator.admission.rights" -}}
+- name: patchesStatefulSets
+  expression: authorizer.group('apps').resource('statefulsets').namespace(request.namespace).check('patch').allowed()
+- name: patchesDeployments
+  expression: authorizer.group('apps').resource('deployments').namespace(request.namespace).check('patch').allowed()
+- name: evicts
+  expression: authorizer.group('').resource('pods').subresource('eviction').namespace(request.namespace).check('create').allowed()
+- name: mayRestart
+  expression: variables.patchesStatefulSets && variables.patchesDeployments && variables.evicts
+{{- end -}}
+
+{{- define "docuquery-operator.admission.secrets" -}}
+- name: readsSecrets
+  expression: authorizer.group('').resource('secrets').namespace(request.namespace).check('get').allowed()
+{{- end -}}
+
+{{/* The spec before; empty at creation. */}}
+{{- define "docuquery-operator.admission.old" -}}
+- name: created
+  expression: request.operation == 'CREATE'
+- name: old
+  expression: "variables.created ? dyn({}) : dyn(oldObject.spec)"
+{{- end -}}
+
+{{- define "docuquery-operator.admission.incidents" -}}
+variables:
+  {{- include "docuquery-operator.admission.old" . | nindent 2 }}
+  {{- include "docuquery-operator.admission.rights" . | nindent 2 }}
+  - name: acts
+    expression: "!(object.spec.?mode.orValue('') in ['Observe', 'Off'])"
+  - name: asksForMore
+    expression: >-
+      variables.created
+      || object.spec.?mode != variables.old.?mode
+      || object.spec.?type != variables.old.?type
+      || object.spec.?component != variables.old.?component
+      || object.spec.?parameters != variables.old.?parameters
+      || object.spec.?refiredAt != variables.old.?refiredAt
+  - name: answers
+    expression: object.spec.?approvals.orValue([])
+  - name: oldAnswers
+    expression: variables.old.?approvals.orValue([])
+  - name: user
+    expression: request.userInfo.username
+validations:
+  # In mode Observe an answer waits for the mode to become looser, so it needs the rights in each mode.
+  - expression: "!(variables.answers != variables.oldAnswers || (variables.acts && variables.asksForMore)) || variables.mayRestart"
+    reason: Forbidden
+    message: >-
+      this Incident lets the operator restart workloads, so you yourself need the right to patch statefulsets.apps and
+      deployments.apps and to create pods/eviction in this namespace: ask somebody who has it to apply this, or set
+      spec.mode: Observe and leave approvals out
+  - expression: >-
+      variables.answers.filter(a, a.by != variables.user) == variables.oldAnswers.filter(a, a.by != variables.user)
+    reason: Forbidden
+    message: >-
+      spec.approvals[].by must be your own user name, and the answers of others stay as they are, in their order: add
+      yours at the end; kubectl auth whoami shows your name
+  - expression: >-
+      !has(object.spec.acknowledged) || object.spec.acknowledged.by == variables.user
+      || object.spec.?acknowledged == variables.old.?acknowledged
+    reason: Forbidden
+    message: spec.acknowledged.by must be your own user name; kubectl auth whoami shows it
+  - expression: >-
+      !has(object.spec.resolved) || object.spec.resolved.by == variables.user
+      || object.spec.?resolved == variables.old.?resolved
+    reason: Forbidden
+    message: spec.resolved.by must be your own user name; kubectl auth whoami shows it
+  - expression: >-
+      !variables.created
+      || object.metadata.?annotations[?'ops.docuquery.ai/created-by'].orValue(variables.user) == variables.user
+    reason: Forbidden
+    message: >-
+      the annotation ops.docuquery.ai/created-by must be your own user name: leave it out, or write what kubectl auth
+      whoami shows
+  - expression: >-
+      variables.created
+      || object.metadata.?annotations[?'ops.docuquery.ai/created-by']
+      == oldObject.metadata.?annotations[?'ops.docuquery.ai/created-by']
+    reason: Forbidden
+    message: >-
+      the annotation ops.docuquery.ai/created-by is written at creation or never; it cannot be added, changed or removed
+      later: leave it as it is
+{{- end -}}
+
+{{- define "docuquery-operator.admission.stacks" -}}
+variables:
+  {{- include "docuquery-operator.admission.old" . | nindent 2 }}
+  {{- include "docuquery-operator.admission.rights" . | nindent 2 }}
+  {{- include "docuquery-operator.admission.secrets" . | nindent 2 }}
+  - name: acts
+    expression: "!(object.spec.?healing.?mode.orValue('Auto') in ['Observe', 'Off'])"
+  - name: asksForMore
+    expression: >-
+      variables.created
+      || object.spec.?components != variables.old.?components
+      || object.spec.?healing != variables.old.?healing
+      || object.spec.?detection != variables.old.?detection
+      || (variables.old.?paused.orValue(false) && !object.spec.?paused.orValue(false))
+  - name: components
+    expression: object.spec.?components.orValue({})
+  - name: oldComponents
+    expression: variables.old.?components.orValue({})
+  - name: channels
+    expression: object.spec.?communication.?channels.orValue({})
+  - name: oldChannels
+    expression: variables.old.?communication.?channels.orValue({})
+  # Of what is new or changed: a known Secret with another Service beside it would be sent somewhere else.
+  - name: secretNames
+    expression: >-
+      variables.components.map(n,
+      has(variables.components[n].credentials) && variables.oldComponents[?n] != optional.of(variables.components[n]),
+      variables.components[n].credentials.secretName)
+      + variables.channels.map(n,
+      variables.oldChannels[?n] != optional.of(variables.channels[n]),
+      variables.channels[n].secretRef.secretName)
+  {{- $ask := "authorizer.group('').resource('secrets').namespace(request.namespace).name(variables.secretNames[%d]).check('get').allowed()" }}
+  {{- range $i := until 4 }}
+  {{- $one := mul $i 2 | int }}
+  {{- $two := add1 $one | int }}
+  - name: reads{{ $i }}
+    expression: >-
+      variables.secretNames.size() <= {{ $one }}
+      || ({{ printf $ask $one }}
+      && (variables.secretNames.size() <= {{ $two }} || {{ printf $ask $two }}))
+  {{- end }}
+validations:
+  - expression: "!(variables.acts && variables.asksForMore) || variables.mayRestart"
+    reason: Forbidden
+    message: >-
+      this Stack lets the operator restart workloads, so you yourself need the right to patch statefulsets.apps and
+      deployments.apps and to create pods/eviction in this namespace: ask somebody who has it to apply this, or set
+      spec.healing.mode: Observe; spec.paused: true needs no right
+  - expression: >-
+      variables.secretNames.size() == 0 || variables.readsSecrets
+      || (variables.secretNames.size() <= 8 && variables.reads0 && variables.reads1 && variables.reads2 && variables.reads3)
+    reason: Forbidden
+    message: >-
+      this Stack lets the operator use Secrets, so you yourself need the right to get each Secret that its new or changed
+      components and channels name: ask somebody who has it to apply this; more than 8 at once need the right to get all
+      secrets of this namespace
+{{- end -}}
+
+{{- define "docuquery-operator.admission.runbooks" -}}
+variables:
+  {{- include "docuquery-operator.admission.old" . | nindent 2 }}
+  {{- include "docuquery-operator.admission.rights" . | nindent 2 }}
+  {{- include "docuquery-operator.admission.secrets" . | nindent 2 }}
+  - name: changed
+    expression: dyn(object.spec) != variables.old
+  # An action that is not named here counts as a restart.
+  - name: restarts
+    expression: >-
+      object.spec.?causes.orValue([]).exists(c, c.?remediate.orValue([]).exists(s,
+      !(s.action in ['waitForRecovery', 'proposeMemory', 'proposeVolume', 'terminateIdleSessions', 'terminateBlocker'])))
+  - name: endsSessions
+    expression: >-
+      object.spec.?causes.orValue([]).exists(c, c.?remediate.orValue([]).exists(s,
+      s.action in ['terminateIdleSessions', 'terminateBlocker']))
+validations:
+  - expression: "!(variables.changed && variables.restarts) || variables.mayRestart"
+    reason: Forbidden
+    message: >-
+      this Runbook restarts workloads, so you yourself need the right to patch statefulsets.apps and deployments.apps and
+      to create pods/eviction in this namespace: ask somebody who has it to apply this, or use only steps that touch
+      nothing
+  - expression: "!(variables.changed && variables.endsSessions) || variables.readsSecrets"
+    reason: Forbidden
+    message: >-
+      this Runbook ends database sessions with the password of any Stack of this namespace, so you yourself need the right
+      to get secrets in it: ask somebody who has it to apply this, or use only steps that touch nothing
+{{- end -}}
+
+{{- define "docuquery-operator.admission.status" -}}
+validations:
+  - expression: "false"
+    reason: Forbidden
+    message: >-
+      only the operator writes status; people write spec: acknowledged takes an Incident, approvals answers it, resolved
+      closes it
+{{- end -}}
