@@ -270,7 +270,9 @@ class TimelineEntry(ApiModel):
 class Report(ApiModel):
     """Where the full report is."""
 
-    config_map: Annotated[str, Field(max_length=253, description="ConfigMap with report.md, report.json, evidence-<attempt>.json")]
+    config_map: Annotated[
+        str, Field(max_length=253, description="ConfigMap with report.md, report.json, evidence-<attempt>.json")
+    ]
     updated_at: Annotated[Time, Field(description="When it was written")]
 
 

@@ -341,14 +341,11 @@ def _jitter(seed: str) -> float:
     return int(hashlib.sha256(seed.encode()).hexdigest()[:4], 16) / 0xFFFF * 0.1
 
 
-def touches(c: Candidate) -> bool:
-    """Whether the step has an effect at all; the rails below guard effects only."""
-    return c.planned.risk is not Risk.NONE
-
-
 def _effects_only(check: Check) -> Check:
+    """These guard effects; a step without one is free of them."""
+
     def guarded(c: Candidate) -> Refusal | None:
-        return check(c) if touches(c) else None
+        return check(c) if c.planned.risk is not Risk.NONE else None
 
     guarded.__name__ = check.__name__
     return guarded
