@@ -332,6 +332,9 @@ class ComponentStatus(ApiModel):
     state: Annotated[ComponentState, Field(description="State")]
     since: Annotated[Time, Field(description="When it took this state")]
     summary: Annotated[str, Field(max_length=512, description="Why, in one line")] = ""
+    operational_until: Annotated[
+        Time | None, Field(description="When it was last seen to stop being Operational; absent: it never was")
+    ] = None
 
 
 class LastBackup(ApiModel):

@@ -52,7 +52,9 @@ def _status(
         return before.model_copy(update={"summary": seen.summary[:512]})
     if before is not None and (before.state is wanted or seen.rounds < needed):
         return before
-    return ComponentStatus(name=name, state=wanted, since=now, summary=seen.summary[:512])
+    left = before is not None and before.state is ComponentState.OPERATIONAL
+    until = now if left else (before.operational_until if before else None)
+    return ComponentStatus(name=name, state=wanted, since=now, summary=seen.summary[:512], operational_until=until)
 
 
 def stack_conditions(

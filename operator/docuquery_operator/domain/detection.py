@@ -90,8 +90,10 @@ def storm_brake(
     stack: Stack, states: Sequence[ComponentStatus], conditions: Sequence[Condition], now: datetime
 ) -> list[Condition]:
     """The Stack's condition StormBrake: on in a storm, off when every store was well for five minutes (rule 10)."""
+    # What never was well has not failed: a Stack that is being installed is no storm.
     down = [c.name for c in states if c.state is ComponentState.MAJOR_OUTAGE]
-    why = storm(stack, roots(stack, down))
+    failed = {c.name for c in states if c.operational_until is not None}
+    why = storm(stack, failed.intersection(roots(stack, down)))
     before = next((c for c in conditions if c.type == "StormBrake"), None)
     braked = before is not None and before.status == "True"
     stores = [c for c in states if stack.spec.components[c.name].type in STATEFUL]

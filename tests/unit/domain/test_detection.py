@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from docuquery_operator.api.common import ObjectMeta
-from docuquery_operator.api.stack import Stack, StackSpec
+from docuquery_operator.api.stack import ComponentState, ComponentStatus, Stack, StackSpec
 from docuquery_operator.catalogue.runbooks import shipped
 from docuquery_operator.domain.causes import Diagnosis, Verdict
+from docuquery_operator.domain.components import component_statuses
+from docuquery_operator.domain.conditions import set_condition
 from docuquery_operator.domain.detection import (
     KnownIncident,
     Opening,
@@ -24,8 +26,9 @@ from docuquery_operator.domain.detection import (
     openings,
     roots,
     storm,
+    storm_brake,
 )
-from docuquery_operator.domain.world import Streak
+from docuquery_operator.domain.world import Neighbour, Streak
 
 NOW = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -139,6 +142,55 @@ def test_dependencies_in_a_circle_come_to_an_end() -> None:
 def test_a_storm_is_two_stores_at_once() -> None:
     assert storm(STACK, ["postgres", "api"]) == ""
     assert "postgres, redis failed at once" in storm(STACK, ["redis", "postgres"])
+
+
+DOWN, WELL = ComponentState.MAJOR_OUTAGE, ComponentState.OPERATIONAL
+
+
+def seen(name: str, state: ComponentState, minutes_ago: float, was_well: bool = True) -> ComponentStatus:
+    since = NOW - minutes_ago * MINUTE
+    return ComponentStatus(name=name, state=state, since=since, operational_until=since if was_well else None)
+
+
+def braked(*states: ComponentStatus, before: str = "") -> str:
+    """The condition's status, '' when there is none."""
+    conditions = set_condition([], "StormBrake", before == "True", "Before", "before", NOW - MINUTE) if before else []
+    found = storm_brake(STACK, states, conditions, NOW)
+    return next((c.status for c in found if c.type == "StormBrake"), "")
+
+
+@pytest.mark.parametrize(
+    ("states", "before", "after"),
+    [
+        ([seen("postgres", DOWN, 1), seen("redis", DOWN, 0)], "", "True"),
+        ([seen("postgres", DOWN, 1), seen("api", DOWN, 1), seen("redis", WELL, 9)], "", ""),
+        ([seen("postgres", DOWN, 0, was_well=False), seen("redis", DOWN, 0, was_well=False)], "", ""),
+        ([seen("postgres", DOWN, 0), seen("redis", DOWN, 0, was_well=False)], "", ""),
+        ([seen("postgres", DOWN, 9), seen("redis", WELL, 9)], "True", "True"),
+        ([seen("postgres", WELL, 4.9), seen("redis", WELL, 9)], "True", "True"),
+        ([seen("postgres", WELL, 5), seen("redis", WELL, 9)], "True", "False"),
+        ([seen("postgres", WELL, 5), seen("api", DOWN, 1)], "False", "False"),
+    ],
+)
+def test_the_brake_goes_on_in_a_storm_and_off_when_it_is_calm(
+    states: list[ComponentStatus], before: str, after: str
+) -> None:
+    assert braked(*states, before=before) == after
+
+
+def test_a_component_remembers_when_it_was_last_well() -> None:
+    def later(status: ComponentStatus | None, healthy: bool | None, minutes: float) -> ComponentStatus:
+        looks = {"postgres": Neighbour(healthy, 3)}
+        before = [status] if status else []
+        states = component_statuses(STACK, looks, before, NOW + minutes * MINUTE)
+        return next(s for s in states if s.name == "postgres")
+
+    new = later(None, False, 0)
+    assert (new.state, new.operational_until) == (DOWN, None)
+    well = later(new, True, 1)
+    unknown = later(well, None, 2)
+    down = later(unknown, False, 3)
+    assert (down.state, down.operational_until) == (DOWN, NOW + 2 * MINUTE)
 
 
 @given(st.integers(1, 10**6), st.sampled_from([TYPE, "RedisConnection", "ApiWedged", "X"]))
