@@ -17,7 +17,7 @@ from .adapters.kubernetes import KubernetesCluster
 from .adapters.network import SystemNetwork
 from .adapters.postgres import PsycopgDatabase
 from .catalogue import runbooks
-from .cli import crds
+from .cli import catalogue, crds, lint
 from .controllers.incident import IncidentController
 from .controllers.prober import StackProber
 from .controllers.runbook import RunbookController
@@ -87,17 +87,24 @@ async def run(settings: Settings) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line: run (default), crds, runbook."""
+    """Command line: run (default), catalogue, crds, lint, runbook."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["crds"]:
         return crds.main(arguments[1:])
+    if arguments[:1] == ["lint"]:
+        return lint.main(arguments[1:])
     parser = argparse.ArgumentParser(prog="python -m docuquery_operator", description="The DocuQuery operator.")
     commands = parser.add_subparsers(dest="command")
     commands.add_parser("run", help="run the operator (the default); settings are DOCUQUERY_* variables")
+    commands.add_parser("catalogue", help="print the probes and actions that a runbook can name")
     commands.add_parser("crds", help="print, write or check the CRDs")
+    commands.add_parser("lint", help="say what is wrong with runbooks in files, without a cluster")
     show = commands.add_parser("runbook", help="print a shipped runbook, to read, copy and override")
     show.add_argument("incident_type", choices=sorted(runbooks.shipped()))
     options = parser.parse_args(arguments)
+    if options.command == "catalogue":
+        sys.stdout.write(catalogue.tables())
+        return 0
     if options.command == "runbook":
         sys.stdout.write(runbooks.text_of(options.incident_type))
         return 0

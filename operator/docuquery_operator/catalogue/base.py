@@ -51,10 +51,14 @@ class ProbeContext:
 
 
 class Probe(Protocol):
-    """Reads facts about one component. A fact that cannot be had is left out; the expression then says Unknown."""
+    """Reads facts about one component. A fact that cannot be had is left out; the expression then says Unknown.
+
+    gives: the keys of its finding beside `summary`; `*` in one stands for any name.
+    """
 
     name: str
     doc: str
+    gives: tuple[str, ...]
 
     async def look(self, context: ProbeContext) -> dict[str, Any]:
         """The finding; 'summary' is one line for people."""

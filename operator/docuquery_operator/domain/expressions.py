@@ -88,3 +88,12 @@ def holds(text: str, facts: Mapping[str, Any]) -> bool | None:
     except (KeyError, TypeError, ValueError, RuntimeError, IndexError, AttributeError, ArithmeticError):
         return None
     return answer if isinstance(answer, bool) else None
+
+
+def rule_holds(rule: str, value: Any) -> bool:
+    """Whether a rule of our own CRDs holds for a value; also true where the value is too wrong to be asked."""
+    try:
+        answer = _cel.compile(rule).execute({"self": value})
+    except (KeyError, TypeError, ValueError, RuntimeError, IndexError, AttributeError, ArithmeticError):
+        return True
+    return answer is not False

@@ -57,7 +57,7 @@ class TerminateIdleSessions(SessionAction):
     """Ends idle-in-transaction sessions of the application's own role, oldest first, bounded."""
 
     name = "terminateIdleSessions"
-    doc = "end idle-in-transaction sessions of the application's role, oldest first; parameters minIdle (30s), max (25)"
+    doc = "end idle-in-transaction sessions of the application's roles, the oldest first"
     risk = Risk.DISRUPTIVE
     cooldown = timedelta(minutes=2)
     repeat = "idempotent"

@@ -17,7 +17,11 @@ class HttpHealth:
     """GET the health path; each dependency becomes <name>: up|down and <name>Error: class."""
 
     name = "httpHealth"
-    doc = "reachable, status, latencyMs; for each of .dependencies: <name> (up|down) and <name>Error"
+    doc = (
+        "the answer of the health path; `reachable` alone where nobody answers; for each dependency in it its name "
+        "(`up` or `down`) and, where it says one, the name with `Error`"
+    )
+    gives: tuple[str, ...] = ("reachable", "status", "latencyMs", "*", "*Error")
 
     async def look(self, context: ProbeContext) -> dict[str, Any]:
         """The finding; without an answer only 'reachable' is there."""

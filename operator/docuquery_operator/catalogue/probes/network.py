@@ -16,7 +16,12 @@ class ServiceNetwork:
     """From the operator's point of view by connecting, from the clients' by reading the policies that bind them."""
 
     name = "serviceNetwork"
-    doc = "serviceExists, endpoints, dns (ok|missing|down|unknown), tcp, clientsBlockedBy, selectorMatches, summary"
+    doc = (
+        "whether clients can reach the component: its Service, the number of ready `endpoints`, `dns` (ok, missing, down, "
+        "unknown), `tcp` (ok, refused, timeout, unreachable), the NetworkPolicy that keeps a client out; `broken` when a "
+        "policy, the name or the selector is wrong"
+    )
+    gives: tuple[str, ...] = ("serviceExists", "endpoints", "dns", "tcp", "clientsBlockedBy", "selectorMatches", "broken")
 
     async def look(self, context: ProbeContext) -> dict[str, Any]:
         """The finding."""

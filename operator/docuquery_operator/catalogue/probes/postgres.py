@@ -41,7 +41,12 @@ class PostgresReady:
     """Connects anew, SELECT 1, a write that is rolled back; on failure also straight to the pod."""
 
     name = "postgresReady"
-    doc = "ok, outcome, sqlstate, latencyMs, write (ok|disk_full|read_only), direct (outcome at the pod's own address)"
+    doc = (
+        "a new connection, SELECT 1, and a write that is rolled back: `ok`, `outcome` (ok, refused, timeout, unreachable, "
+        "dns, auth, tls, starting, too_many_connections, missing_database, disk_full, no_address, no_credentials, error), "
+        "`write` (ok, disk_full, read_only), and `direct`, the outcome at the pod's own address"
+    )
+    gives: tuple[str, ...] = ("ok", "outcome", "sqlstate", "write", "direct")
 
     async def look(self, context: ProbeContext) -> dict[str, Any]:
         """The finding; 'ok' and 'outcome' are always there."""
@@ -71,7 +76,14 @@ class PostgresConnections:
     """Connections in use, and who is idle in a transaction."""
 
     name = "postgresConnections"
-    doc = "used, max, limit, usedPercent, exhausted, idleInTransaction, oldestIdleSeconds, byComponent"
+    doc = (
+        "connections in use and who is idle in a transaction; only `exhausted` when the server has none left, "
+        "nothing when it does not answer"
+    )
+    gives: tuple[str, ...] = (
+        *("used", "max", "limit", "usedPercent", "exhausted", "idleInTransaction", "oldestIdleSeconds"),
+        *("sessions", "byComponent"),
+    )
 
     async def look(self, context: ProbeContext) -> dict[str, Any]:
         """The finding; only 'exhausted' when the server let nobody in."""
@@ -116,7 +128,8 @@ class PostgresLocks:
     """Sessions that wait for locks, and the one at the root."""
 
     name = "postgresLocks"
-    doc = "waiting, storm, oldestSeconds, blockers"
+    doc = "sessions that wait for locks and those at the root; nothing when the server does not answer"
+    gives: tuple[str, ...] = ("waiting", "oldestSeconds", "storm", "blockers")
 
     async def look(self, context: ProbeContext) -> dict[str, Any]:
         """The finding; only a summary when the server let nobody in."""
@@ -143,7 +156,8 @@ class PostgresRecovery:
     """Replica, read-only, or still replaying its log."""
 
     name = "postgresRecovery"
-    doc = "starting, inRecovery, readOnly"
+    doc = "`starting` while the server replays its log; the others only when it answers"
+    gives: tuple[str, ...] = ("starting", "inRecovery", "readOnly")
 
     async def look(self, context: ProbeContext) -> dict[str, Any]:
         """The finding; 'starting' is always there."""
@@ -162,7 +176,11 @@ class PostgresDisk:
     """Whether the volume is full, from three witnesses: a write, the server's log, and its own sizes against the claim."""
 
     name = "postgresDisk"
-    doc = "full, usedPercent (database and WAL against the claim), capacity, claim, source"
+    doc = (
+        "whether the volume is `full`, and the `source` that says so (write, log, sizes, none); `usedPercent` is database "
+        "and WAL against the claim"
+    )
+    gives: tuple[str, ...] = ("full", "usedPercent", "capacity", "claim", "source")
 
     async def look(self, context: ProbeContext) -> dict[str, Any]:
         """The finding; 'full' is always there."""

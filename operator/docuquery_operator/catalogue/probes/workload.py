@@ -13,7 +13,14 @@ class Workload:
     """Pods wanted and ready, how the last container ended, restarts, crash loop, OOM kill, lost node."""
 
     name = "workload"
-    doc = "pods of the workload: exists, wanted, ready, state, reason, crashLoop, oomKilled, nodeLost, restarts"
+    doc = (
+        "the workload and its pods: numbers of `wanted`, `ready`, `pods`, `terminating` and `restarts`; `state` and "
+        "`reason` of the worst one; `unschedulable` says why no node takes it; only `exists` and `ready` without a workload"
+    )
+    gives: tuple[str, ...] = (
+        *("exists", "wanted", "ready", "pods", "terminating", "crashLoop", "oomKilled", "nodeLost", "unschedulable"),
+        *("restarts", "state", "reason", "memoryLimit"),
+    )
 
     async def look(self, context: ProbeContext) -> dict[str, Any]:
         """The finding; 'exists' is always there."""
