@@ -313,6 +313,27 @@ def test_what_is_shipped_goes_through(ruled: Ruled) -> None:
         assert done.returncode == 0, done.stderr
 
 
+def test_the_biggest_objects_can_be_judged(ruled: Ruled) -> None:
+    """A rule that costs more than the server allows refuses everybody, in words of the server."""
+    steps = [{"name": f"step{n}", "action": "waitForRecovery"} for n in range(3)]
+    last = [{"action": "restartWorkload", "parameters": {"x": "y" * 10_000}}]
+    many = [{"name": f"Cause{n}", "when": "true" * 256, "message": "m" * 512, "remediate": steps} for n in range(23)]
+    big: Object = {"causes": [*many, {"name": "Last", "when": "true", "remediate": [*steps, *last]}]}
+    given = {f"p{n}": {"deep": [{"x": "y" * 1000}] * 50} for n in range(16)}
+    contacts: Object = {"contacts": {g: ["x" * 256] * 32 for g in ("onCall", "teamLead", "cto", "stakeholders")}}
+    workers = {f"worker-{n}": REDIS | {"dependsOn": [f"worker-{(n + 1) % 16}"]} for n in range(16)}
+    for kind, spec, change in (
+        ("Runbook", big, {"symptom": "false"}),
+        ("Incident", {"parameters": given}, {"parameters": {"p0": 1}}),
+        ("Stack", {"components": workers, "communication": contacts}, {"detection": {"failures": 2}}),
+    ):
+        body = an_object(kind, "biggest", spec)
+        assert said(ruled.create(body, USERS["editor"], dry=True)) == "rule"
+        assert said(ruled.create(body, USERS["on-call"])) == "yes"
+        for user, expected in (("editor", "rule"), ("on-call", "yes")):
+            assert said(ruled.patch(kind, "biggest", {"spec": change}, USERS[user])) == expected, kind
+
+
 def test_redis_alone_names_no_secret(ruled: Ruled) -> None:
     """Components without credentials ask nobody for rights on Secrets."""
     user = "no-secrets@example.com"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.chart.helm import CHECKOUT, NAMESPACE, RELEASE, pods, render
+from tests.chart.helm import CHART, CHECKOUT, NAMESPACE, RELEASE, helm, pods, render
 from tests.harness import sick
 from tests.harness.apiserver import ApiServer, install_crds
 from tests.harness.operator import HostOperator
@@ -46,6 +47,22 @@ def test_every_object_is_accepted(server: ApiServer) -> None:
     answer = server.kubectl("apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-", stdin=text)
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.count("serverside-applied") == len(objects)
+
+
+def test_helm_installs_and_removes_the_policies(server: ApiServer) -> None:
+    """By helm itself, which asks the server what it serves."""
+    _namespace(server, "helmed")
+    where = ["policies", "-n", "helmed", "--kubeconfig", str(server.kubeconfig)]
+    only_these = {"crds.enabled": False, "rbac.aggregate": False, "watchNamespaces": ["helmed"]}
+    given = [part for key, value in only_these.items() for part in ("--set-json", f"{key}={json.dumps(value)}")]
+    done = helm("install", *where[:1], str(CHART), *where[1:], *given)
+    assert done.returncode == 0, done.stderr
+    kinds = "validatingadmissionpolicy,validatingadmissionpolicybinding"
+    found = ("get", kinds, "-l", "app.kubernetes.io/instance=policies", "-o", "name")
+    assert len(server.kubectl(*found).stdout.split()) == 8
+    done = helm("uninstall", *where)
+    assert done.returncode == 0, done.stderr
+    assert server.kubectl(*found).stdout.split() == []
 
 
 def _stack_and_incident(server: ApiServer, namespace: str) -> None:
