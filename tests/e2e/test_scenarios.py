@@ -98,7 +98,9 @@ def test_too_many_connections(stack: Deploy) -> None:
         ns.open("leak")
         status = check_end(ns, "leak", "Healed", "TooManyConnections")
         assert steps(status) == [("terminateIdleSessions", "Healed")]
-        assert sum(not alive(s) for s in sessions) == min(25, len(sessions)), "more or fewer were ended than planned"
+        planned = len(status["steps"][0]["plan"]["sessions"])
+        assert 1 <= planned <= 25
+        assert sum(not alive(s) for s in sessions) == planned, "more or fewer were ended than planned"
     check_untouched(ns, before)
     assert ns.api.read("deployments", "api")["metadata"]["generation"] == 1
     assert [(a["action"], a["outcome"]) for a in ns.attempts()] == [("terminateIdleSessions", "Healed")]

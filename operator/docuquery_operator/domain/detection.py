@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from ..api.common import Condition
 from ..api.stack import Component, ComponentState, ComponentStatus, ComponentType, Stack
 from .conditions import set_condition
+from .healing import UNSTABLE_ROUNDS
 from .world import Streak
 
 # A pod that starts, and a rollout that somebody else has begun, get so long before they are a fault.
@@ -123,8 +124,10 @@ def openings(
 
 def _sure(stack: Stack, s: Suspicion, rolling: Collection[str], now: datetime) -> bool:
     """Rule 13, and what is only on its way to be well again is no fault yet."""
-    diagnosis = s.streak.verdict.diagnosis
-    if s.streak.verdict.symptom is not True or s.streak.symptom_rounds < stack.spec.detection.failures or diagnosis is None:
+    diagnosis, failures = s.streak.verdict.diagnosis, stack.spec.detection.failures
+    if s.streak.verdict.symptom is not True or s.streak.symptom_rounds < failures or diagnosis is None:
+        return False
+    if s.streak.cause_rounds < failures and s.streak.symptom_rounds < UNSTABLE_ROUNDS * failures:
         return False
     on_its_way = diagnosis.spec.transient or s.component in rolling
     return not on_its_way or now - s.streak.since >= GRACE

@@ -55,6 +55,7 @@ CASES: list[tuple[str, dict[str, dict[str, Any]]]] = [
     ("NetworkBlocked", {"ready": {"ok": False, "outcome": "refused", "direct": "ok"}}),
     ("NetworkBlocked", {"ready": SILENT, "network": {"broken": True}}),
     ("Starting", {"ready": DOWN, "workload": {"terminating": 1}}),
+    ("Starting", {"ready": {"ok": False, "outcome": "no_address", "direct": "ok"}, "workload": {"ready": 0}}),
     ("Starting", {"ready": DOWN, "workload": {"reason": "ContainerCreating"}}),
     ("Unschedulable", {"ready": DOWN, "workload": {"unschedulable": "0/1 nodes are available"}}),
     ("ScaledToZero", {"ready": DOWN, "workload": {"wanted": 0, "pods": 0}}),

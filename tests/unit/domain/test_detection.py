@@ -56,11 +56,17 @@ STACK = Stack(
 
 
 def suspicion(
-    symptom: bool | None = True, rounds: int = 3, cause: str = "ProcessDown", since: timedelta = MINUTE / 4
+    symptom: bool | None = True,
+    rounds: int = 3,
+    cause: str = "ProcessDown",
+    since: timedelta = MINUTE / 4,
+    agree: int | None = None,
 ) -> Suspicion:
     spec = next(c for c in shipped()[TYPE].causes if c.name == cause)
     diagnosis = Diagnosis(spec.name, spec.message, (), "High", spec) if symptom else None
-    return Suspicion(TYPE, "postgres", Streak(Verdict(symptom, diagnosis), rounds, rounds, NOW - since))
+    return Suspicion(
+        TYPE, "postgres", Streak(Verdict(symptom, diagnosis), rounds, rounds if agree is None else agree, NOW - since)
+    )
 
 
 def known(number: int = 1, ended: float | None = None, **more: Any) -> KnownIncident:
@@ -88,6 +94,7 @@ def test_a_fault_opens_one_incident_that_names_cause_and_symptoms() -> None:
         ("no symptom", suspicion(symptom=False), [], []),
         ("no data is not a fault", suspicion(symptom=None), [], []),
         ("one lost probe", suspicion(rounds=1), [], []),
+        ("a cause that changes from round to round", suspicion(rounds=11, agree=2), [], []),
         ("a pod that starts", suspicion(cause="Starting"), [], []),
         ("a server that replays its log", suspicion(cause="Recovering", since=2.9 * MINUTE), [], []),
         ("a rollout of somebody else", suspicion(since=2.9 * MINUTE), ["postgres"], []),
@@ -107,6 +114,7 @@ def test_nothing_is_opened(why: str, seen: Suspicion, rolling: list[str], exist:
         (suspicion(cause="Starting", since=3 * MINUTE), [], [], "docuquery-database-connection-failure-1", False),
         (suspicion(since=3 * MINUTE), ["postgres"], [], "docuquery-database-connection-failure-1", False),
         (suspicion(), ["api"], [], "docuquery-database-connection-failure-1", False),
+        (suspicion(rounds=12, agree=1), [], [], "docuquery-database-connection-failure-1", False),
         (suspicion(), [], [known(1, ended=29)], "docuquery-database-connection-failure-1", True),
         (suspicion(), [], [known(1, ended=31)], "docuquery-database-connection-failure-2", False),
         (suspicion(), [], [known(4, ended=200), known(9, ended=90)], "docuquery-database-connection-failure-10", False),
