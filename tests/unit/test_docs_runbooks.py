@@ -42,7 +42,8 @@ CASES: list[tuple[str, dict[str, Any]]] = [
 
 def test_the_catalogue_is_the_codes(capsys: pytest.CaptureFixture[str]) -> None:
     told = PAGE.partition("<!-- catalogue: python -m docuquery_operator catalogue -->\n")[2]
-    assert told.partition("<!-- end of the catalogue -->")[0] == tables()
+    same = told.partition("<!-- end of the catalogue -->")[0] == tables()
+    assert same, "put what `python -m docuquery_operator catalogue` prints between the marks of docs/runbooks.md"
     assert main(["catalogue"]) == 0
     assert capsys.readouterr().out == tables()
 

@@ -162,11 +162,12 @@ variables:
   - name: restarts
     expression: >-
       object.spec.?causes.orValue([]).exists(c, c.?remediate.orValue([]).exists(s,
-      !(s.action in ['waitForRecovery', 'proposeMemory', 'proposeVolume', 'terminateIdleSessions', 'terminateBlocker'])))
+      !(s.action in ['waitForRecovery', 'proposeMemory', 'proposeVolume',
+      'terminateIdleSessions', 'terminateBlocker', 'killIdleClients'])))
   - name: endsSessions
     expression: >-
       object.spec.?causes.orValue([]).exists(c, c.?remediate.orValue([]).exists(s,
-      s.action in ['terminateIdleSessions', 'terminateBlocker']))
+      s.action in ['terminateIdleSessions', 'terminateBlocker', 'killIdleClients']))
 validations:
   - expression: "!(variables.changed && variables.restarts) || variables.mayRestart"
     reason: Forbidden
@@ -177,7 +178,7 @@ validations:
   - expression: "!(variables.changed && variables.endsSessions) || variables.readsSecrets"
     reason: Forbidden
     message: >-
-      this Runbook ends database sessions with the password of any Stack of this namespace, so you yourself need the right
+      this Runbook ends sessions of a store with the password of any Stack of this namespace, so you yourself need the right
       to get secrets in it: ask somebody who has it to apply this, or use only steps that touch nothing
 {{- end -}}
 
