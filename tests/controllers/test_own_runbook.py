@@ -18,6 +18,8 @@ from docuquery_operator.controllers.runbook import RunbookController
 from docuquery_operator.ports import CLAIM, POD, RUNBOOK, STACK, STATEFUL_SET, Blocker, DatabaseFacts, HttpAnswer, Key
 from tests.fakes.rig import NAMESPACE, Rig, condition, steps
 
+# A whole simulated world lives through minutes in each of these; two seconds are for units.
+pytestmark = pytest.mark.timeout(30)
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "runbook.yaml"
 
 
