@@ -16,6 +16,7 @@ from .adapters.events import EventRecorder
 from .adapters.kubernetes import KubernetesCluster
 from .adapters.network import SystemNetwork
 from .adapters.postgres import PsycopgDatabase
+from .adapters.redis import RedisPy
 from .catalogue import runbooks
 from .cli import catalogue, crds, lint
 from .controllers.incident import IncidentController
@@ -59,6 +60,7 @@ async def run(settings: Settings) -> int:
             cluster=cluster,
             clock=clock,
             database=PsycopgDatabase(),
+            redis=RedisPy(),
             network=network,
             events=EventRecorder(cluster, clock, NAME, settings.instance),
             leader=lease,

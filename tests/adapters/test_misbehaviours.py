@@ -15,7 +15,8 @@ import pytest
 
 from docuquery_operator.adapters.network import BODY_LIMIT, SystemNetwork
 from docuquery_operator.adapters.postgres import PsycopgDatabase
-from docuquery_operator.ports import DatabaseFacts, DatabaseTarget, HttpAnswer
+from docuquery_operator.adapters.redis import RedisPy
+from docuquery_operator.ports import DatabaseFacts, DatabaseTarget, HttpAnswer, RedisFacts, RedisTarget
 from tests.adapters import misbehaving as m
 
 pytestmark = pytest.mark.timeout(60)
@@ -146,6 +147,7 @@ POSTGRES: dict[str, tuple[m.Behaviour, frozenset[str]]] = {
 AFTER_LOGIN = [*POSTGRES][[*POSTGRES].index("query without an answer") :]
 
 REDIS_LOST = frozenset({"refused", "error"})
+ANYTHING = REDIS_LOST | TIMED_OUT | {"auth"}
 REDIS: dict[str, tuple[m.Behaviour, frozenset[str]]] = {
     "says nothing": (m.silent, TIMED_OUT),
     "closes at once": (m.closes, REDIS_LOST),
@@ -180,17 +182,40 @@ REDIS: dict[str, tuple[m.Behaviour, frozenset[str]]] = {
         m.answers(b"-NOPERM this user has no permissions to run the 'ping' command\r\n" * 8),
         frozenset({"auth", "error"}),
     ),
-    "-MISCONF": (m.answers(b"-MISCONF Redis is configured to save RDB snapshots\r\n" * 8), ERROR),
-    "-MASTERDOWN": (m.answers(b"-MASTERDOWN Link with MASTER is down\r\n" * 8), REDIS_LOST),
+    "-MISCONF": (m.answers(b"-MISCONF Redis is configured to save RDB snapshots\r\n" * 8), frozenset({"misconf"})),
+    "-MASTERDOWN": (m.answers(b"-MASTERDOWN Link with MASTER is down\r\n" * 8), frozenset({"masterdown"})),
     "-CLUSTERDOWN": (m.answers(b"-CLUSTERDOWN Hash slot not served\r\n" * 8), ERROR),
-    "-OOM": (m.answers(b"-OOM command not allowed when used memory > 'maxmemory'.\r\n" * 8), ERROR),
-    "-BUSY": (m.answers(b"-BUSY Redis is busy running a script.\r\n" * 8), ERROR),
-    "-ERR max clients": (m.says(b"-ERR max number of clients reached\r\n"), REDIS_LOST),
+    "-OOM": (m.answers(b"-OOM command not allowed when used memory > 'maxmemory'.\r\n" * 8), frozenset({"oom"})),
+    "-BUSY": (m.answers(b"-BUSY Redis is busy running a script.\r\n" * 8), frozenset({"busy"})),
+    "-BUSYGROUP": (m.answers(b"-BUSYGROUP Consumer Group name already exists\r\n" * 8), ERROR),
+    "-ERR max clients": (m.says(b"-ERR max number of clients reached\r\n"), frozenset({"maxclients"})),
+    "-ERR max clients, then RST": (
+        m.says(b"-ERR max number of clients reached\r\n", m.resets),
+        REDIS_LOST | {"maxclients"},
+    ),
+    "an error for each command": (m.answers(b"-ERR unknown command\r\n" * 8), ERROR),
+    "error that repeats the password": (m.answers(b"-ERR no such user " + PASSWORD.encode() + b"\r\n", m.silent), ANYTHING),
+    "error of 25 KB": (m.answers(b"-ERR " + b"long " * 5000 + b"\r\n" * 8, m.silent), REDIS_LOST | TIMED_OUT),
+    # PING is answered; what comes after it is not to be believed.
+    "PONG to everything": (m.answers(b"+PONG\r\n" * 8, m.silent), ERROR),
+    "PONG, then silence": (m.answers(b"+OK\r\n+PONG\r\n", m.silent), TIMED_OUT),
+    "PONG, then closed": (m.answers(b"+OK\r\n+PONG\r\n"), REDIS_LOST),
+    "INFO that is a number": (m.answers(b"+OK\r\n+PONG\r\n:7\r\n+HELLO\r\n", m.silent), ERROR),
+    "INFO that is an array": (m.answers(b"+OK\r\n+PONG\r\n*1\r\n:7\r\n:1\r\n", m.silent), ERROR),
+    "INFO that is not UTF-8": (m.answers(b"+OK\r\n+PONG\r\n$4\r\n\xff\xfe:1\r\n*0\r\n", m.silent), ERROR),
+    "INFO without an end": (m.answers(b"+OK\r\n+PONG\r\n$2147483647\r\n", m.endless(m.CHUNK)), REDIS_LOST | TIMED_OUT),
+    "figures that are none": (
+        m.answers(b"+OK\r\n+PONG\r\n$27\r\nconnected_clients:many\r\na:b\r\n-OOM x\r\n", m.silent),
+        frozenset({"oom"}),
+    ),
     "-MOVED": (m.answers(b"-MOVED 3999 127.0.0.1:6381\r\n" * 8), ERROR),
     "error without words": (m.answers(b"-\r\n" * 8), ERROR),
     "error that is not UTF-8": (m.answers(b"-ERR \xff\xfe\xfd\r\n" * 8), ERROR),
     "endless array of errors": (m.endless(b"*3\r\n-ERR a\r\n-ERR b\r\n:c\r\n"), REDIS_LOST | TIMED_OUT),
 }
+
+# Those that answer the first commands as Redis would; one with a password is another first command.
+ANSWERED = [*REDIS][[*REDIS].index("PONG to everything") : [*REDIS].index("-MOVED")]
 
 OK_HEAD = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK_HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -310,16 +335,35 @@ async def test_redis(name: str, caplog: pytest.LogCaptureFixture) -> None:
     behaviour, expected = REDIS[name]
     caplog.set_level(logging.DEBUG)
 
-    async def ping(port: int) -> list[str]:
-        async with SystemNetwork() as network:
-            asked = (network.redis_ping("127.0.0.1", port, password, TIMEOUT) for password in ("", PASSWORD))
-            return await asyncio.gather(*asked)
+    async def look(port: int) -> list[RedisFacts]:
+        targets = (RedisTarget("127.0.0.1", port, "", password) for password in ("", PASSWORD))
+        return await asyncio.gather(*(RedisPy().look(t, TIMEOUT) for t in targets))
 
-    without, with_password = await in_time(behaviour, ping)
-    assert without in expected
+    without, with_password = await in_time(behaviour, look)
+    assert without.outcome in expected, without
     # With a password the first answer is one to AUTH, and a refusal of AUTH may be told as such.
-    assert with_password in expected | {"auth"}
-    assert PASSWORD not in caplog.text
+    assert with_password.outcome in expected | {"auth"} | (REDIS_LOST if name in ANSWERED else frozenset()), with_password
+    assert max(len(without.message), len(with_password.message)) <= 300
+    assert PASSWORD not in repr(with_password) + caplog.text
+    # No half-read figure may look like a fact.
+    for found in (without, with_password):
+        assert (found.used, found.max_clients, found.memory_bytes, found.clients) == (None, None, None, None)
+
+
+@pytest.mark.parametrize("name", ["says nothing", "closes at once", "garbage", "-LOADING", "-NOAUTH", *ANSWERED])
+async def test_redis_clients_of_a_sick_server(name: str) -> None:
+    """Nothing ended, and 'no answer' rather than 'none left'."""
+
+    async def ask(port: int) -> tuple[int, int | None]:
+        clients, server, where = [(7, "10.0.0.1:5000", 600)], RedisPy(), RedisTarget("127.0.0.1", port)
+        ended, alive = await asyncio.gather(
+            server.kill_clients(where, clients, 300, TIMEOUT / 2), server.alive(where, clients, 300, TIMEOUT / 2)
+        )
+        return ended, alive
+
+    ended, alive = await in_time(REDIS[name][0], ask)
+    assert ended == 0
+    assert alive is None or name in ANSWERED
 
 
 async def get(port: int, path: str = "/health") -> HttpAnswer:

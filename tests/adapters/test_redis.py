@@ -1,4 +1,4 @@
-"""PING against a real Redis in each state that it can be brought into."""
+"""The Redis adapter against a real server in each state that it can be brought into, and the clients that it ends."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -18,7 +19,8 @@ from redis import Redis as Client
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from docuquery_operator.adapters.network import SystemNetwork
+from docuquery_operator.adapters.redis import CLIENTS_KEPT, INFO_KEPT, RedisPy
+from docuquery_operator.ports import RedisFacts, RedisTarget
 from tests.stack.services import Redis, free_port, wait_for
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(60)]
@@ -26,26 +28,35 @@ PASSWORD = "redis-marker-c0ffee"
 TIMEOUT = 3.0
 
 
-async def ping(port: int, password: str = "", timeout: float = TIMEOUT) -> str:
+def at(redis: Redis, password: str = "", user: str = "") -> RedisTarget:
+    return RedisTarget("127.0.0.1", redis.port, user, password)
+
+
+async def look(redis: Redis, password: str = "", timeout: float = TIMEOUT, user: str = "") -> RedisFacts:
+    """One look; whatever it says, no password is in it."""
+    found = await RedisPy().look(at(redis, password, user), timeout)
+    assert not password or password not in repr(found)
+    return found
+
+
+async def outcome(redis: Redis, password: str = "", timeout: float = TIMEOUT) -> str:
     """The class."""
-    async with SystemNetwork() as network:
-        return await network.redis_ping("127.0.0.1", port, password, timeout)
+    return (await look(redis, password, timeout)).outcome
 
 
 @contextlib.contextmanager
 def client(redis: Redis, **more: Any) -> Iterator[Any]:
-    """The administrator of the server under test."""
+    """A client of the server under test, by default its administrator."""
     with contextlib.closing(Client(port=redis.port, **more)) as connection:
         yield connection
 
 
-async def until(redis: Redis, expected: str, timeout: float = TIMEOUT) -> None:
-    """Ping until it is so."""
-    found = ""
+async def until(redis: Redis, expected: str, timeout: float = TIMEOUT) -> RedisFacts:
+    """Look until it is so."""
     for _ in range(100):
-        found = await ping(redis.port, timeout=timeout)
-        if found == expected:
-            return
+        found = await look(redis, timeout=timeout)
+        if found.outcome == expected:
+            return found
         await asyncio.sleep(0.05)
     raise AssertionError(found)
 
@@ -55,10 +66,33 @@ def pid(redis: Redis) -> int:
     return redis.process.child.pid
 
 
+# Outcomes.
+
+
 async def test_healthy(redis: Redis) -> None:
-    assert await ping(redis.port) == "ok"
+    found = await look(redis)
+    assert (found.outcome, found.message, found.role) == ("ok", "", "master")
+    assert (found.used, found.blocked, found.clients) == (0, 0, ())
+    assert found.max_clients
+    assert found.latency_ms > 0
+    assert (found.memory_limit, found.policy, found.evicted) == (0, "noeviction", 0)
+    assert found.memory_bytes
+    assert (found.loading, found.rdb_error, found.aof_error, found.slow_commands) == (False, False, False, 0)
+    assert "connected_clients:1" in found.info
+    assert len(found.info) <= INFO_KEPT
     with client(redis) as admin:
         assert wait_for("no connection of ours", lambda: len(admin.client_list()) == 1)
+
+
+async def test_a_look_changes_nothing(redis: Redis) -> None:
+    """The write that is tried is one that has no effect: no key, nothing in the log, nothing for replicas."""
+    with client(redis) as admin:
+        admin.set("a", "b")
+        before = admin.info("persistence")["rdb_changes_since_last_save"], admin.info("replication")["master_repl_offset"]
+        for _ in range(3):
+            assert await outcome(redis) == "ok"
+        after = admin.info("persistence")["rdb_changes_since_last_save"], admin.info("replication")["master_repl_offset"]
+        assert (after, admin.keys("*")) == (before, [b"a"])
 
 
 @pytest.mark.parametrize(
@@ -71,36 +105,83 @@ async def test_password(redis: Redis, password: str, caplog: pytest.LogCaptureFi
     caplog.set_level(logging.DEBUG)
     with client(redis) as admin:
         admin.config_set("requirepass", password)
-    assert await ping(redis.port) == "auth"
-    assert await ping(redis.port, "wrong") == "auth"
-    assert await ping(redis.port, password) == "ok"
+    assert (await look(redis)).used is None
+    assert await outcome(redis) == "auth"
+    assert await outcome(redis, "wrong") == "auth"
+    assert await outcome(redis, password) == "ok"
     assert password not in caplog.text
 
 
 async def test_password_where_none_is_asked(redis: Redis) -> None:
     """The Secret and the server disagree: that is a matter of passwords too, never 'ok' by chance."""
-    assert await ping(redis.port, PASSWORD) in ("ok", "auth")
+    assert await outcome(redis, PASSWORD) in ("ok", "auth")
+
+
+async def test_a_user_of_its_own_with_few_rights(redis: Redis) -> None:
+    """What it may not ask is left out; what it may is enough to tell health."""
+    with client(redis) as admin:
+        admin.execute_command("ACL", "SETUSER", "operator", "on", f">{PASSWORD}", "+ping")
+        bare = await look(redis, PASSWORD, user="operator")
+        admin.execute_command("ACL", "SETUSER", "operator", "+info")
+        told = await look(redis, PASSWORD, user="operator")
+        admin.execute_command("ACL", "SETUSER", "operator", "+set", "+client", "+slowlog", "~docuquery:operator:*")
+        full = await look(redis, PASSWORD, user="operator")
+    assert (bare.outcome, bare.used, bare.clients) == ("ok", None, None)
+    assert (told.outcome, told.used, told.clients, told.slow_commands) == ("ok", 1, None, None)
+    assert (full.outcome, full.slow_commands) == ("ok", 0)
+    assert full.clients is not None
+    assert full.max_clients, "INFO says it where CONFIG may not be asked"
 
 
 async def test_not_allowed_to_ping(redis: Redis) -> None:
     with client(redis) as admin:
         admin.execute_command("ACL", "SETUSER", "default", "-ping")
-    assert await ping(redis.port) in ("auth", "error")
+    assert await outcome(redis) == "auth"
 
 
 async def test_disabled_user(redis: Redis) -> None:
     with client(redis) as admin:
         admin.execute_command("ACL", "SETUSER", "default", "off")
-    assert await ping(redis.port, PASSWORD) == "auth"
+    assert await outcome(redis, PASSWORD) == "auth"
 
 
 async def test_refused() -> None:
-    assert await ping(free_port()) == "refused"
+    found = await RedisPy().look(RedisTarget("127.0.0.1", free_port()), TIMEOUT)
+    assert found.outcome == "refused"
+    assert found.message
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b", "x" * 300, ""], ids=["unknown", "dots", "long", "empty"])
+async def test_odd_hosts_are_answers(host: str) -> None:
+    found = await RedisPy().look(RedisTarget(host, 1), TIMEOUT)
+    assert found.outcome in ("refused", "unreachable", "timeout", "error")
+
+
+@pytest.mark.parametrize("port", [0, -1, 65536, 10**9])
+async def test_odd_ports_are_answers(port: int) -> None:
+    assert (await RedisPy().look(RedisTarget("127.0.0.1", port), TIMEOUT)).outcome in ("refused", "error")
+
+
+async def test_a_full_backlog() -> None:
+    """Nobody accepts and the queue is full: as with packets that are dropped."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        waiting = [socket.socket() for _ in range(4)]
+        for one in waiting:
+            one.setblocking(False)
+            one.connect_ex(listener.getsockname())
+        try:
+            found = await RedisPy().look(RedisTarget(*listener.getsockname()), 0.3)
+        finally:
+            for one in waiting:
+                one.close()
+    assert found.outcome == "timeout"
 
 
 async def test_stopped_and_started(redis: Redis) -> None:
     redis.process.stop()
-    assert await ping(redis.port) == "refused"
+    assert await outcome(redis) == "refused"
     redis.start()
     await until(redis, "ok")
 
@@ -110,7 +191,9 @@ async def test_frozen(redis: Redis) -> None:
     os.kill(pid(redis), signal.SIGSTOP)
     try:
         began = time.monotonic()
-        assert await ping(redis.port, timeout=0.5) == "timeout"
+        assert await outcome(redis, timeout=0.5) == "timeout"
+        assert await RedisPy().kill_clients(at(redis), [(1, "127.0.0.1:1", 0)], 0, 0.3) == 0
+        assert await RedisPy().alive(at(redis), [(1, "127.0.0.1:1", 0)], 0, 0.3) is None
         assert time.monotonic() - began < 3
     finally:
         os.kill(pid(redis), signal.SIGCONT)
@@ -123,8 +206,9 @@ async def test_busy_with_a_script(redis: Redis) -> None:
         admin.config_set("busy-reply-threshold", 1500)
     with client(redis, socket_timeout=0.05, retry=Retry(NoBackoff(), 0)) as script, contextlib.suppress(Exception):
         script.eval("while true do end", 0)
-    assert await ping(redis.port, timeout=0.2) == "timeout"
-    await until(redis, "error")
+    assert await outcome(redis, timeout=0.2) == "timeout"
+    found = await until(redis, "busy")
+    assert (found.used, found.clients) == (None, None)
     with client(redis, socket_timeout=5.0) as admin:
         admin.execute_command("SCRIPT", "KILL")
     await until(redis, "ok")
@@ -133,14 +217,20 @@ async def test_busy_with_a_script(redis: Redis) -> None:
 async def test_paused(redis: Redis) -> None:
     with client(redis) as admin:
         admin.execute_command("CLIENT", "PAUSE", "60000", "ALL")
-        assert await ping(redis.port, timeout=0.3) == "timeout"
+        assert await outcome(redis, timeout=0.3) == "timeout"
 
 
-async def test_too_many_clients(redis: Redis) -> None:
+@pytest.mark.parametrize("password", ["", PASSWORD], ids=["open", "with a password"])
+async def test_too_many_clients(redis: Redis, password: str) -> None:
+    """The server shows the operator the door as well, and says why before it hears anything."""
     with client(redis) as admin, ExitStack() as held:
         admin.config_set("maxclients", 2)
         held.enter_context(client(redis)).ping()
-        assert await ping(redis.port) in ("refused", "error")
+        for _ in range(10):
+            found = await look(redis, password)
+            assert (found.outcome, found.used) == ("maxclients", None)
+        assert await RedisPy().alive(at(redis), [(1, "x:1", 0)], 0, TIMEOUT) is None
+        assert await RedisPy().kill_clients(at(redis), [(1, "x:1", 0)], 0, TIMEOUT) == 0
 
 
 async def test_loading(redis: Redis) -> None:
@@ -160,45 +250,186 @@ async def test_loading(redis: Redis) -> None:
         "1024",
     ]
     redis.start()
-    await until(redis, "loading")
+    found = await until(redis, "loading")
+    assert found.loading, "INFO is answered while it loads"
     with client(redis) as admin:
         admin.config_set("key-load-delay", 0)
-    await until(redis, "ok")
+    assert not (await until(redis, "ok")).loading
 
 
-@pytest.mark.parametrize(("stale", "expected"), [("yes", ("ok",)), ("no", ("error", "refused"))])
-async def test_replica_without_its_master(redis: Redis, stale: str, expected: tuple[str, ...]) -> None:
-    """With the default it answers with old data and says so to nobody; otherwise it says -MASTERDOWN."""
+@pytest.mark.parametrize(("stale", "expected"), [("yes", "readonly"), ("no", "masterdown")])
+async def test_replica_without_its_master(redis: Redis, stale: str, expected: str) -> None:
+    """With the default it answers PING and old data; a write tells."""
     with client(redis) as admin:
         admin.config_set("replica-serve-stale-data", stale)
         admin.replicaof("127.0.0.1", str(free_port()))
-    assert await ping(redis.port) in expected
+    found = await look(redis)
+    assert (found.outcome, found.role) == (expected, "slave")
 
 
 async def test_cannot_save(redis: Redis) -> None:
-    """-MISCONF: the folder of its data is gone, and PING is the first to hear of it."""
+    """-MISCONF: the folder of its data is gone."""
     with client(redis) as admin:
         admin.config_set("appendonly", "no")
         admin.config_set("save", "3600 1")
-        folder = admin.config_get("dir")["dir"]
-        shutil.rmtree(folder)
+        shutil.rmtree(admin.config_get("dir")["dir"])
         admin.set("a", "b")
         with contextlib.suppress(Exception):
             admin.bgsave()
         wait_for("a failed save", lambda: admin.info("persistence")["rdb_last_bgsave_status"] == "err")
-    assert await ping(redis.port) == "error"
+    found = await look(redis)
+    assert (found.outcome, found.rdb_error) == ("misconf", True)
+    assert "MISCONF" in found.message
     # It would refuse to end in order, as it cannot save.
     redis.process.stop(signal.SIGKILL)
 
 
-async def test_out_of_memory_still_answers(redis: Redis) -> None:
-    """PING needs no memory: the probe says what PING says."""
+async def test_cannot_save_and_goes_on(redis: Redis) -> None:
+    """Where it is told to take writes all the same, that is no fault that clients feel; the finding says it."""
+    with client(redis) as admin:
+        admin.config_set("stop-writes-on-bgsave-error", "no")
+        shutil.rmtree(admin.config_get("dir")["dir"])
+        with contextlib.suppress(Exception):
+            admin.bgsave()
+        wait_for("a failed save", lambda: admin.info("persistence")["rdb_last_bgsave_status"] == "err")
+    found = await look(redis)
+    assert (found.outcome, found.rdb_error) == ("ok", True)
+    redis.process.stop(signal.SIGKILL)
+
+
+async def test_out_of_memory(redis: Redis) -> None:
+    """PING and reading go on; a write tells."""
     with client(redis) as admin:
         admin.config_set("maxmemory", 1)
-    assert await ping(redis.port) == "ok"
+        assert admin.ping()
+    found = await look(redis)
+    assert (found.outcome, found.memory_limit, found.policy) == ("oom", 1, "noeviction")
+    with client(redis) as admin:
+        admin.config_set("maxmemory", 0)
+    assert await outcome(redis) == "ok"
 
 
 async def test_many_at_once_leave_nothing(redis: Redis) -> None:
-    assert set(await asyncio.gather(*(ping(redis.port) for _ in range(20)))) == {"ok"}
+    assert set(await asyncio.gather(*(outcome(redis) for _ in range(20)))) == {"ok"}
     with client(redis) as admin:
         wait_for("no connection of ours", lambda: len(admin.client_list()) == 1)
+
+
+# Clients.
+
+
+def identity(redis: Redis, found: RedisFacts, connection: Any) -> tuple[int, str, int]:
+    """A connection as the look has told it."""
+    number = connection.client_id()
+    return next((c.id, c.address, c.age_seconds) for c in found.clients or () if c.id == number)
+
+
+def ended(connection: Any) -> bool:
+    """Whether the server has ended it; a client of redis-py would connect anew unless it is told not to."""
+    try:
+        connection.ping()
+    except Exception:
+        return True
+    return False
+
+
+def held(stack: ExitStack, redis: Redis, **more: Any) -> Any:
+    """A connection that stays."""
+    made = stack.enter_context(client(redis, single_connection_client=True, retry=Retry(NoBackoff(), 0), **more))
+    made.ping()
+    return made
+
+
+async def test_only_named_clients_are_ended(redis: Redis) -> None:
+    server = RedisPy()
+    with ExitStack() as stack:
+        first, second, other = (held(stack, redis) for _ in range(3))
+        numbers = {c: c.client_id() for c in (first, second, other)}
+        found = await look(redis)
+        assert {c.id for c in found.clients or ()} == set(numbers.values())
+        named = [identity(redis, found, c) for c in (first, second)]
+        assert await server.alive(at(redis), named, 0, TIMEOUT) == 2
+        assert await server.kill_clients(at(redis), named, 0, TIMEOUT) == 2
+        with client(redis) as admin:
+            left = {int(c["id"]) for c in admin.client_list()}
+        assert numbers[other] in left
+        assert not left & {numbers[first], numbers[second]}
+        assert await server.alive(at(redis), named, 0, TIMEOUT) == 0
+        assert await server.kill_clients(at(redis), named, 0, TIMEOUT) == 0, "a second time there is nothing to do"
+
+
+async def test_another_client_with_the_same_id_is_left_alone(redis: Redis) -> None:
+    """A server that has started anew counts from the beginning: another address, or a younger client, is another one."""
+    server = RedisPy()
+    with ExitStack() as stack:
+        one = held(stack, redis)
+        number, address, age = identity(redis, await look(redis), one)
+        for other in ((number, "127.0.0.1:1", age), (number + 1, address, age), (number, address, age + 100)):
+            assert await server.kill_clients(at(redis), [other], 0, TIMEOUT) == 0
+            assert await server.alive(at(redis), [other], 0, TIMEOUT) == 0
+        assert not ended(one)
+
+
+async def test_a_client_that_was_used_since_is_left_alone(redis: Redis) -> None:
+    server = RedisPy()
+    with ExitStack() as stack:
+        one = held(stack, redis)
+        await asyncio.sleep(1.1)
+        found = await look(redis)
+        assert [c.idle_seconds >= 1 for c in found.clients or ()] == [True]
+        number = (found.clients or ())[0]
+        named = [(number.id, number.address, number.age_seconds)]
+        one.ping()
+        assert await server.kill_clients(at(redis), named, 1, TIMEOUT) == 0
+        assert await server.alive(at(redis), named, 1, TIMEOUT) == 0
+        assert not ended(one)
+
+
+async def test_whoever_waits_or_watches_is_not_idle(redis: Redis) -> None:
+    """A worker in BRPOP, a subscriber, a transaction, a replica, a monitor, and the operator itself: never in the list."""
+    with ExitStack() as stack:
+        pubsub = stack.enter_context(contextlib.closing(stack.enter_context(client(redis)).pubsub()))
+        pubsub.subscribe("news")
+        pubsub.get_message(timeout=1)
+        pipe = stack.enter_context(stack.enter_context(client(redis)).pipeline())
+        pipe.watch("a")
+        popped = held(stack, redis)
+        popped.brpop("queue", timeout=0.1)
+        blocked, monitor, watcher, ours = (
+            stack.enter_context(socket.create_connection(("127.0.0.1", redis.port))) for _ in range(4)
+        )
+        for connection, line in (
+            (blocked, b"BRPOP queue 0\r\n"),
+            (monitor, b"MONITOR\r\n"),
+            (watcher, b"MULTI\r\n"),
+            (ours, b"CLIENT SETNAME docuquery-operator\r\n"),
+        ):
+            connection.sendall(line)
+        with client(redis) as admin:
+            wait_for("all of them", lambda: len(admin.client_list()) >= 8)
+        found = await look(redis)
+        assert found.clients is not None
+        assert len(found.clients) == 1, found.clients
+        # WATCH alone is no flag; the client that only watches keys is the one that is listed.
+        assert {c.command for c in found.clients} == {"watch"}
+        assert (found.blocked, (found.used or 0) >= 7) == (1, True)
+
+
+async def test_names_of_others_are_data(redis: Redis) -> None:
+    with ExitStack() as stack:
+        named = held(stack, redis)
+        named.execute_command("CLIENT", "SETNAME", "a=b;'--" * 40)
+        found = await look(redis)
+    assert [c.name for c in found.clients or ()] == [("a=b;'--" * 40)[:64]]
+
+
+async def test_many_clients_are_bounded(redis: Redis) -> None:
+    with ExitStack() as stack, client(redis) as admin:
+        # Few of the many that are allowed: the list is not read; most of those that are allowed: it is, and is cut.
+        many = [stack.enter_context(socket.create_connection(("127.0.0.1", redis.port))) for _ in range(CLIENTS_KEPT + 20)]
+        wait_for("all of them", lambda: admin.info("clients")["connected_clients"] > len(many))
+        assert (await look(redis)).clients is None
+        admin.config_set("maxclients", len(many) + 50)
+        found = await look(redis)
+        assert len(found.clients or ()) == CLIENTS_KEPT
+        assert found.max_clients == len(many) + 50

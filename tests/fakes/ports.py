@@ -7,7 +7,18 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from docuquery_operator.ports import JSON, DatabaseFacts, DatabaseTarget, HttpAnswer, Kind, Session
+from docuquery_operator.ports import (
+    JSON,
+    ClientIdentity,
+    DatabaseFacts,
+    DatabaseTarget,
+    HttpAnswer,
+    Kind,
+    RedisClient,
+    RedisFacts,
+    RedisTarget,
+    Session,
+)
 from tests.fakes.faults import Faults
 
 
@@ -56,13 +67,62 @@ class FakeDatabase:
 
 
 @dataclass
+class RedisState:
+    """The Redis server itself, which outlives every process of the operator."""
+
+    answer: Callable[[str], RedisFacts]
+    clients: dict[int, RedisClient] = field(default_factory=dict)
+    ended: list[ClientIdentity] = field(default_factory=list)
+    answers_admin: bool = True
+    targets: list[RedisTarget] = field(default_factory=list)
+
+
+class FakeRedis:
+    """ports.Redis."""
+
+    def __init__(self, state: RedisState, faults: Faults) -> None:
+        self._state = state
+        self._faults = faults
+
+    async def look(self, target: RedisTarget, timeout: float) -> RedisFacts:
+        async def effect() -> RedisFacts:
+            self._state.targets.append(target)
+            return self._state.answer(target.host)
+
+        return await self._faults.around(f"redis look {target.host}", effect)
+
+    async def kill_clients(
+        self, target: RedisTarget, clients: Sequence[ClientIdentity], min_idle: float, timeout: float
+    ) -> int:
+        async def effect() -> int:
+            meant = self._meant(clients, min_idle)
+            self._state.ended += meant
+            for number, _, _ in meant:
+                del self._state.clients[number]
+            return len(meant)
+
+        return await self._faults.around("kill clients", effect)
+
+    async def alive(
+        self, target: RedisTarget, clients: Sequence[ClientIdentity], min_idle: float, timeout: float
+    ) -> int | None:
+        async def effect() -> int | None:
+            return len(self._meant(clients, min_idle)) if self._state.answers_admin else None
+
+        return await self._faults.around("clients alive", effect)
+
+    def _meant(self, clients: Sequence[ClientIdentity], min_idle: float) -> list[ClientIdentity]:
+        found = [(i, self._state.clients.get(i[0])) for i in clients]
+        return [i for i, c in found if c and c.address == i[1] and c.age_seconds >= i[2] and c.idle_seconds >= min_idle]
+
+
+@dataclass
 class NetworkState:
     """What the network answers."""
 
     names: bool | None = True
     tcp: Callable[[str], str] = lambda _host: "ok"
     http: Callable[[str, str], HttpAnswer] = lambda _host, _path: HttpAnswer(200, "{}")
-    redis: str = "ok"
 
 
 class FakeNetwork:
@@ -90,17 +150,11 @@ class FakeNetwork:
 
         return await self._faults.around(f"http {path}", effect)
 
-    async def redis_ping(self, host: str, port: int, password: str, timeout: float) -> str:
-        async def effect() -> str:
-            return self._state.redis
 
-        return await self._faults.around("redis", effect)
-
-
-def health_answer(database: str, error: str = "") -> HttpAnswer:
-    """The api's health answer about its database."""
+def health_answer(database: str, error: str = "", **others: str) -> HttpAnswer:
+    """The api's health answer about its database, and about others that it rests on less."""
     state: object = {"status": database, "error": error} if error else database
-    return HttpAnswer(200 if database == "up" else 503, json.dumps({"dependencies": {"database": state}}))
+    return HttpAnswer(200 if database == "up" else 503, json.dumps({"dependencies": {"database": state, **others}}))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from docuquery_operator.api.incident import Incident
@@ -29,6 +29,8 @@ from docuquery_operator.ports import (
     Key,
     Kind,
     Ports,
+    RedisClient,
+    RedisFacts,
     Refused,
     Session,
     Transient,
@@ -44,7 +46,9 @@ from tests.fakes.ports import (
     FakeLeader,
     FakeMetrics,
     FakeNetwork,
+    FakeRedis,
     NetworkState,
+    RedisState,
     health_answer,
 )
 from tests.fakes.workloads import Simulator
@@ -55,6 +59,15 @@ FINE = DatabaseFacts(
     "ok", write="ok", in_recovery=False, read_only=False, max_connections=40, reserved=7, used=5,
     waiting_on_locks=0, database_bytes=8_000_000, wal_bytes=16_000_000,
 )  # fmt: skip
+FINE_REDIS = RedisFacts(
+    "ok", role="master", used=5, max_clients=64, blocked=1, clients=(), memory_bytes=2_000_000, memory_limit=100_663_296,
+    policy="noeviction", evicted=0, loading=False, rdb_error=False, aof_error=False, slow_commands=0, info="used_memory:2000000",
+)  # fmt: skip
+REDIS: JSON = {
+    "type": "Redis",
+    "workload": {"kind": "StatefulSet", "name": "redis"},
+    "endpoint": {"service": "redis", "port": 6379},
+}
 COMPONENTS: JSON = {
     "api": {
         "type": "Api",
@@ -108,6 +121,8 @@ class Rig:
         self.leader = FakeLeader()
         self.overlay: Callable[[DatabaseFacts], DatabaseFacts] = lambda facts: facts
         self.database = DatabaseState(self._database)
+        self.redis_overlay: Callable[[RedisFacts], RedisFacts] = lambda facts: facts
+        self.redis = RedisState(self._redis)
         self.network = NetworkState(tcp=self.simulator.serving, http=lambda _host, _path: self._api())
         self._objects()
         self.start()
@@ -123,10 +138,10 @@ class Rig:
             self.put_runbook(verify=self.verify)
         self.clock.advance(2)
 
-    def put_runbook(self, **changes: Any) -> None:
+    def put_runbook(self, incident_type: str = "DatabaseConnectionFailure", name: str = "own", **changes: Any) -> None:
         """The shipped runbook, changed, as an object of the namespace."""
-        spec = {**shipped()["DatabaseConnectionFailure"].to_wire(), **changes}
-        self.server.put(RUNBOOK, {"metadata": self._meta("own"), "spec": spec})
+        spec = {**shipped()[incident_type].to_wire(), **changes}
+        self.server.put(RUNBOOK, {"metadata": self._meta(name), "spec": spec})
 
     def incident(self, name: str = "db-down", **spec: Any) -> Key:
         """Open an Incident."""
@@ -143,6 +158,30 @@ class Rig:
         self.server.edit(POD, NAMESPACE, pod, lambda p: p["status"].update(podIP="10.61.1.1"))
         self.clock.advance(2)
 
+    def with_redis(self) -> None:
+        """A Redis that the api rests on, and its runbook with the times of the others."""
+        self.simulator.workload(STATEFUL_SET, "redis", self.clock.now())
+        self.simulator.created.clear()
+
+        def add(stack: JSON) -> None:
+            components = stack["spec"]["components"]
+            components["redis"] = REDIS
+            components["api"] = {**components["api"], "dependsOn": ["postgres", "redis"]}
+
+        self.edit_stack(add)
+        if self.verify is not None:
+            self.put_runbook("RedisConnection", "own-redis", verify=self.verify)
+        self.clock.advance(2)
+
+    def redis_incident(self, name: str = "redis-down", **spec: Any) -> Key:
+        """Open an Incident about Redis."""
+        return self.incident(name, type="RedisConnection", **spec)
+
+    def idle_clients(self, count: int, idle: int = 400, address: str = "10.61.9.9") -> None:
+        """Clients that hold a connection and ask nothing."""
+        for number in range(100, 100 + count):
+            self.redis.clients[number] = RedisClient(number, f"{address}:{number}", "", "get", idle + 10, idle)
+
     def start(self, faults: Faults | None = None) -> Life:
         """A new process of the operator; what the old one remembered is lost."""
         faults = faults or Faults()
@@ -151,6 +190,7 @@ class Rig:
             cluster=FakeCluster(self.server, faults),
             clock=self.clock,
             database=FakeDatabase(self.database, faults),
+            redis=FakeRedis(self.redis, faults),
             network=FakeNetwork(self.network, faults),
             events=events,
             leader=self.leader,
@@ -242,10 +282,21 @@ class Rig:
         idle = tuple(self.database.sessions.values())
         return self.overlay(_replace(FINE, used=5 + len(idle), idle_in_transaction=idle))
 
+    def _redis(self, host: str) -> RedisFacts:
+        answer = self.simulator.serving(host)
+        if answer != "ok":
+            return RedisFacts(answer, f"{answer} at {host}")
+        idle = tuple(self.redis.clients.values())
+        return self.redis_overlay(replace(FINE_REDIS, used=5 + len(idle), clients=idle))
+
     def _api(self) -> Any:
         up = self._database(_cluster_ip(self.server, "postgres"))
         full = up.used is not None and up.used >= 33
-        return health_answer("up" if up.outcome == "ok" and not full else "down")
+        others = {}
+        if _cluster_ip(self.server, "redis"):
+            redis = self._redis(_cluster_ip(self.server, "redis"))
+            others["redis"] = "up" if redis.outcome == "ok" else "down"
+        return health_answer("up" if up.outcome == "ok" and not full else "down", **others)
 
     def _meta(self, name: str) -> JSON:
         return {"name": name, "namespace": NAMESPACE}

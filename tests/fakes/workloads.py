@@ -45,6 +45,7 @@ class Simulator:
     strangers: set[str] = field(default_factory=set)
     _ending: dict[str, datetime] = field(default_factory=dict)
     _now: datetime | None = None
+    _started: int = 0
 
     def workload(self, kind: Kind, name: str, now: datetime, replicas: int = 1) -> None:
         """A workload with ready pods, a Service of the same name and its endpoints."""
@@ -173,9 +174,10 @@ class Simulator:
     def _start(self, name: str, workload: JSON, revision: dict[str, str]) -> None:
         template = workload["spec"]["template"]
         labels = {**template["metadata"]["labels"], **revision}
+        self._started += 1
         status = {
             "phase": "Running",
-            "podIP": f"10.61.0.{len(self.created) + 2}",
+            "podIP": f"10.61.0.{self._started + 1}",
             "conditions": [{"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": "False"}],
             "containerStatuses": [{"state": {"running": {}}, "restartCount": 0}],
         }

@@ -1,4 +1,4 @@
-"""Plain reachability: names, TCP, HTTP, and Redis' PING."""
+"""Plain reachability: names, TCP, HTTP."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import aiohttp
 
 from ..domain.redaction import redact
 from ..ports import HttpAnswer
-from . import redis
 
 BODY_LIMIT = 64 * 1024
 RESOLVERS = 16
@@ -93,10 +92,6 @@ class SystemNetwork:
             return HttpAnswer(0, problem=f"no answer within {timeout:g} s")
         except (aiohttp.ClientError, OSError, ValueError, OverflowError) as problem:
             return HttpAnswer(0, problem=redact(f"{type(problem).__name__}: {problem}")[:200])
-
-    async def redis_ping(self, host: str, port: int, password: str, timeout: float) -> str:
-        """PING."""
-        return await redis.ping(host, port, password, timeout)
 
 
 async def _start_of(stream: aiohttp.StreamReader) -> bytes:

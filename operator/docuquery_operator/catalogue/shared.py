@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..api.common import ObjectMeta, SecretRef
 from ..api.stack import Component, ComponentType, Endpoint, Stack, StackSpec, WorkloadRef
 from ..domain.pods import PodFacts, owned, pod_facts
-from ..ports import ENDPOINT_SLICE, JSON, POD, SECRET, SERVICE, WORKLOADS, DatabaseTarget
+from ..ports import ENDPOINT_SLICE, JSON, POD, SECRET, SERVICE, WORKLOADS, DatabaseTarget, RedisTarget
 from .base import Round
 
 _EXPRESSIONS = {"In": "{} in ({})", "NotIn": "{} notin ({})", "Exists": "{}", "DoesNotExist": "!{}"}
@@ -114,6 +115,30 @@ async def database_target(round_: Round, component: Component, host: str) -> Dat
     )
 
 
+async def redis_target(round_: Round, component: Component, host: str) -> RedisTarget | None:
+    """Address of a Redis component, and its password where it names a Secret; None when that Secret has none."""
+    port = component.endpoint.port if component.endpoint else 0
+    if component.credentials is None:
+        return RedisTarget(host, port)
+    secret = await credentials(round_, component.credentials.secret_name)
+    if not secret.get("password"):
+        return None
+    return RedisTarget(host, port, secret.get("username", ""), secret["password"])
+
+
+async def client_counts(round_: Round, addresses: Sequence[str]) -> dict[str, int]:
+    """How many of these addresses are pods of each component."""
+    if not addresses:
+        return {}
+    owners: dict[str, set[str]] = {}
+    for name, component in round_.stack.spec.components.items():
+        for pod in await pods(round_, component):
+            owners.setdefault(pod.ip, set()).add(name)
+    # Pods on the node's own network share its address: whose such a client is cannot be said.
+    known = [name for address in addresses if address and len(owners.get(address, ())) == 1 for name in owners[address]]
+    return dict(Counter(known))
+
+
 async def credentials(round_: Round, name: str) -> Mapping[str, str]:
     """Decoded data of a Secret, empty when it is missing."""
 
@@ -134,6 +159,16 @@ def plain_database(service_name: str, port: int, database: str, secret: str) -> 
         endpoint=Endpoint(service=service_name, port=port),
         database=database,
         credentials=SecretRef(secret_name=secret),
+    )
+
+
+def plain_redis(service_name: str, port: int, secret: str) -> Component:
+    """A Redis component as far as connecting goes."""
+    return Component(
+        type=ComponentType.REDIS,
+        workload=WorkloadRef(kind="StatefulSet", name=service_name),
+        endpoint=Endpoint(service=service_name, port=port),
+        credentials=SecretRef(secret_name=secret) if secret else None,
     )
 
 

@@ -17,6 +17,7 @@ from ..ports import CONFIG_MAP, EVENT, JSON, ApiError, Conflict, Ports
 
 COLLECT_SECONDS = 10.0
 LOG_LINES = 200
+IDLE_CLIENTS = 50
 # Kubernetes takes 1 MiB; the report itself is yet to come.
 CONFIG_MAP_LIMIT = 700 * 1024
 
@@ -67,6 +68,8 @@ class Reporter:
         parts["events"] = await self._events(round_, component)
         if component.type is ComponentType.POSTGRESQL:
             parts["pg_stat_activity"] = await self._activity(round_, component)
+        if component.type is ComponentType.REDIS:
+            parts["redis_info"] = await self._redis_info(round_, component)
         return parts
 
     async def _logs(self, namespace: str, pod: PodFacts) -> dict[str, str]:
@@ -96,6 +99,15 @@ class Reporter:
         facts = await self._ports.database.look(target, COLLECT_SECONDS / 3)
         rows = [json.dumps(dict(r), default=str) for r in facts.activity]
         return "\n".join(rows) or f"{facts.outcome}: {facts.message}"
+
+    async def _redis_info(self, round_: Round, component: Component) -> str:
+        host = await shared.address(round_, component)
+        target = await shared.redis_target(round_, component, host) if host else None
+        if target is None:
+            return "no address or no password"
+        facts = await self._ports.redis.look(target, COLLECT_SECONDS / 3)
+        idle = [f"idle client {c}" for c in (facts.clients or ())[:IDLE_CLIENTS]]
+        return "\n".join([*idle, facts.info or f"{facts.outcome}: {facts.message}"])
 
 
 def _room(incident: Incident, known: JSON | None, data: Mapping[str, str]) -> dict[str, str | None]:

@@ -35,6 +35,7 @@ from .ledgers import LedgerStore
 from .prober import Observation, StackProber
 
 VIEW_FOR = timedelta(seconds=1)
+SECRET_KEYS = {ComponentType.POSTGRESQL: ("username", "password"), ComponentType.REDIS: ("password",)}
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,8 @@ class Gatherer:
 
     async def _secret_problem(self, stack: Stack, name: str) -> Problem | None:
         component = stack.spec.components[name]
-        if component.type is not ComponentType.POSTGRESQL or component.credentials is None:
+        wanted = SECRET_KEYS.get(component.type, ())
+        if not wanted or component.credentials is None:
             return None
         secret = component.credentials.secret_name
 
@@ -182,7 +184,7 @@ class Gatherer:
             return await shared.credentials(self._round(stack), secret)
 
         data: Mapping[str, str] = await self._view(("secret", stack.metadata.namespace, secret), read, False)
-        missing = [k for k in ("username", "password") if not data.get(k)]
+        missing = [k for k in wanted if not data.get(k)]
         if not missing:
             return None
         return Problem("SecretNotFound", f"Secret '{secret}' is missing or has no {' and no '.join(missing)}; create it")

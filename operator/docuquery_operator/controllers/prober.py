@@ -178,9 +178,7 @@ async def _answer(context: ProbeContext) -> str:
         return "no endpoint"
     network, port = round_.ports.network, component.endpoint.port
     if component.type == "Redis":
-        secret = component.credentials
-        password = (await shared.credentials(round_, secret.secret_name)).get("password", "") if secret else ""
-        return await network.redis_ping(host, port, password, round_.timeout)
+        return str((await PROBES["redisReady"].look(context))["outcome"])
     if component.type == "PostgreSQL":
         finding = await PROBES["postgresReady"].look(context)
         return "ok" if finding["ok"] else str(finding["outcome"] if finding["outcome"] != "ok" else finding["write"])

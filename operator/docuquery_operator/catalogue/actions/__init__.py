@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..base import Action
+from .clients import KillIdleClients
 from .passive import ProposeMemory, ProposeVolume, WaitForRecovery
 from .restart_workload import RestartWorkload
 from .sessions import RestartLeakingClient, TerminateBlocker, TerminateIdleSessions
@@ -12,6 +13,7 @@ _ALL: tuple[Action, ...] = (
     RestartLeakingClient(),
     TerminateIdleSessions(),
     TerminateBlocker(),
+    KillIdleClients(),
     WaitForRecovery(),
     ProposeMemory(),
     ProposeVolume(),

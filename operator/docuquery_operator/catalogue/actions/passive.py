@@ -57,7 +57,11 @@ class ProposeMemory(Passive):
     def plan(self, context: PlanContext) -> PlannedStep | Refusal:
         """One and a half times the present limit."""
         limit = context.findings.get("workload", {}).get("memoryLimit", "")
+        memory = context.findings.get("memory", {})
         ref = context.component.workload
+        if memory.get("oom") and memory.get("limitBytes"):
+            text = _own_bound(memory["limitBytes"], f"{ref.kind} {ref.name}", limit)
+            return PlannedStep(self.name, context.component_name, self.risk, {"note": True}, f"proposal: {text}")
         if not quantity(limit):
             text = f"set a memory limit on {ref.kind} {ref.name}; it has none"
         else:
@@ -81,3 +85,12 @@ class ProposeVolume(Passive):
         wanted = int(quantity(capacity) * VOLUME_FACTOR / 2**20)
         text = f"grow PersistentVolumeClaim {claim} from {capacity} to {wanted}Mi (spec.resources.requests.storage)"
         return PlannedStep(self.name, context.component_name, self.risk, {"note": True}, f"proposal: {text}")
+
+
+def _own_bound(limit: int, workload: str, of_container: str) -> str:
+    """The server has a bound of its own, which it came to before that of its container."""
+    wanted = int(limit * MEMORY_FACTOR / 2**20)
+    return (
+        f"raise maxmemory from {limit // 2**20}mb to {wanted}mb, and keep the memory limit of {workload} "
+        f"({of_container or 'none'}) well above it"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Annotated, Any
@@ -115,18 +116,20 @@ class TerminateBlocker(SessionAction):
 
 
 class RestartLeakingClient(RestartWorkload):
-    """Restarts the workload of the Stack that holds most of the idle-in-transaction sessions; never the database."""
+    """Restarts the workload of the Stack that holds most of what was forgotten; never the store that it is held in."""
 
     name = "restartLeakingClient"
-    doc = "restart the Stack's workload that leaks most idle-in-transaction sessions; never the database itself"
+    doc = "restart the Stack's workload that holds most sessions or clients that were forgotten; never the store itself"
 
     def plan(self, context: PlanContext) -> PlannedStep | Refusal:
-        """The component that most of the sessions come from."""
-        counted: Mapping[str, int] = context.findings.get("connections", {}).get("byComponent", {})
-        clients = {n: c for n, c in counted.items() if n != context.component_name}
-        if not clients:
-            return Refusal("2-empty-target", "NothingToDo", "the sessions come from no workload of the Stack")
-        worst = max(sorted(clients), key=lambda n: clients[n])
+        """The component that most of them come from, as any finding with `byComponent` counts them."""
+        counted: Counter[str] = Counter()
+        for finding in context.findings.values():
+            counted.update(finding.get("byComponent", {}))
+        del counted[context.component_name]
+        if not counted:
+            return Refusal("2-empty-target", "NothingToDo", "they come from no workload of the Stack")
+        worst = max(sorted(counted), key=lambda n: counted[n])
         return plan_restart(self.name, self.cooldown, context, worst)
 
 

@@ -6,6 +6,7 @@ from ..base import Probe
 from .http import HttpHealth
 from .network import ServiceNetwork
 from .postgres import PostgresConnections, PostgresDisk, PostgresLocks, PostgresReady, PostgresRecovery
+from .redis import RedisClients, RedisMemory, RedisPersistence, RedisReady
 from .workload import Workload
 
 _ALL: tuple[Probe, ...] = (
@@ -17,5 +18,9 @@ _ALL: tuple[Probe, ...] = (
     PostgresLocks(),
     PostgresRecovery(),
     PostgresDisk(),
+    RedisReady(),
+    RedisClients(),
+    RedisMemory(),
+    RedisPersistence(),
 )
 PROBES: dict[str, Probe] = {p.name: p for p in _ALL}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from typing import Any
 
 from ...ports import CLAIM, DatabaseFacts
@@ -107,21 +106,10 @@ class PostgresConnections:
                  "idleSeconds": round(s.idle_seconds)}
                 for s in idle[:200]
             ],
-            "byComponent": await self._by_component(context, [s.address for s in idle]),
+            "byComponent": await shared.client_counts(context.round, [s.address for s in idle]),
             "summary": f"{seen.used} of {limit} connections for applications in use, {len(idle)} idle in transaction"
             + (f", the oldest for {shared.age_words(idle[0].idle_seconds)}" if idle else ""),
         }  # fmt: skip
-
-    async def _by_component(self, context: ProbeContext, addresses: list[str]) -> dict[str, int]:
-        if not addresses:
-            return {}
-        owners: dict[str, set[str]] = {}
-        for name, component in context.round.stack.spec.components.items():
-            for pod in await shared.pods(context.round, component):
-                owners.setdefault(pod.ip, set()).add(name)
-        # Pods on the node's own network share its address: whose such a session is cannot be said.
-        known = [name for address in addresses if address and len(owners.get(address, ())) == 1 for name in owners[address]]
-        return dict(Counter(known))
 
 
 class PostgresLocks:
