@@ -36,7 +36,7 @@ def check_end(ns: StackNamespace, name: str, reason: str, cause: str) -> dict[st
     assert ns.healthy(), (ns.health(), ns.database_problem())
     assert status["phase"] == "Resolved"
     assert condition(status, "Resolved")["reason"] == reason, stackns.brief(status)
-    assert status["cause"]["name"] == cause
+    assert status["cause"]["name"] == cause, stackns.brief(status)
     assert not any(holds(status, c) for c in ("NeedsHuman", "NeedsApproval", "HealBlocked"))
     wait_for("the report", lambda: ns.incident(name).get("report"), 15)
     check_report(ns, name, cause)

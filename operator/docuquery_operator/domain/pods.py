@@ -12,6 +12,7 @@ from .ledger import parse_time
 JSON = Mapping[str, Any]
 ATTEMPT_ANNOTATION = "ops.docuquery.ai/attempt"
 SINCE_OOM_SECONDS = 600
+STARTING_SECONDS = 120
 OVER = ("Failed", "Succeeded")
 
 
@@ -36,6 +37,7 @@ class PodFacts:
     ip: str
     container: str
     started: datetime | None
+    ready_changed: datetime | None = None
 
 
 def owned(obj: JSON, workload: JSON) -> bool:
@@ -82,6 +84,7 @@ def pod_facts(pod: JSON) -> PodFacts:
         ip="" if status.get("phase") in OVER else status.get("podIP", ""),
         container=(spec.get("containers") or [{}])[0].get("name", ""),
         started=_time(state.get("startedAt")),
+        ready_changed=_time(conditions.get("Ready", {}).get("lastTransitionTime")),
     )
 
 
@@ -132,9 +135,17 @@ def workload_finding(workload: JSON | None, pods: Sequence[PodFacts], now: datet
         "state": worst.state if worst else "absent",
         "reason": worst.reason if worst else "",
         "memoryLimit": _memory_limit(workload),
+        "starting": any(_starting(p, now) for p in alive),
     }
     finding["summary"] = _summary(finding, worst)
     return finding
+
+
+def _starting(p: PodFacts, now: datetime) -> bool:
+    """Its container runs, not for long, and was not ready yet since it began: a frozen one was."""
+    if p.ready or p.state != "running" or p.started is None or p.ready_changed is None:
+        return False
+    return p.ready_changed <= p.started and (now - p.started).total_seconds() < STARTING_SECONDS
 
 
 def _crash_loop(p: PodFacts) -> bool:

@@ -17,7 +17,7 @@ FINE: dict[str, dict[str, Any]] = {
     "recovery": {"starting": False, "inRecovery": False, "readOnly": False},
     "disk": {"full": False},
     "workload": {"exists": True, "ready": 1, "wanted": 1, "pods": 1, "terminating": 0, "crashLoop": False, "oomKilled": False,
-                 "nodeLost": False, "unschedulable": "", "reason": "", "state": "running"},
+                 "starting": False, "nodeLost": False, "unschedulable": "", "reason": "", "state": "running"},
     "network": {"broken": False, "endpoints": 1},
     "api": {"reachable": True, "database": "up"},
 }  # fmt: skip
@@ -55,6 +55,7 @@ CASES: list[tuple[str, dict[str, dict[str, Any]]]] = [
     ("NetworkBlocked", {"ready": {"ok": False, "outcome": "refused", "direct": "ok"}}),
     ("NetworkBlocked", {"ready": SILENT, "network": {"broken": True}}),
     ("Starting", {"ready": DOWN, "workload": {"terminating": 1}}),
+    ("Starting", {"ready": DOWN, "workload": {"ready": 0, "starting": True}}),
     ("Starting", {"ready": {"ok": False, "outcome": "no_address", "direct": "ok"}, "workload": {"ready": 0}}),
     ("Starting", {"ready": DOWN, "workload": {"reason": "ContainerCreating"}}),
     ("Unschedulable", {"ready": DOWN, "workload": {"unschedulable": "0/1 nodes are available"}}),

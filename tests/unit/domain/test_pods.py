@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from docuquery_operator.api.common import format_time
 from docuquery_operator.catalogue.shared import selector_of
 from docuquery_operator.domain.pods import owned, pod_facts, workload_finding
 
@@ -69,3 +70,29 @@ def test_a_selector_is_read_whole() -> None:
     spec = {"selector": {"matchLabels": {"app": "db"}, "matchExpressions": expressions}}
     assert selector_of({"spec": spec}) == "app=db,tier in (b,a),x notin (y),p,!q"
     assert selector_of({"spec": {"selector": {}}}) == selector_of(None) == ""
+
+
+def at(seconds_ago: float) -> str:
+    return format_time(NOW - timedelta(seconds=seconds_ago))
+
+
+@pytest.mark.parametrize(
+    ("why", "started", "ready", "changed", "starting"),
+    [
+        ("not ready since it began", 20, False, 25, True),
+        ("restarted, not ready since", 20, False, 20, True),
+        ("it was ready and froze", 20, False, 5, False),
+        ("it is ready", 20, True, 5, False),
+        ("it had its time", 121, False, 125, False),
+        ("a server that says no times", 20, False, None, False),
+    ],
+)
+def test_a_container_that_starts_is_told_from_one_that_froze(
+    why: str, started: float, ready: bool, changed: float | None, starting: bool
+) -> None:
+    found = pod()
+    condition: dict[str, Any] = {"type": "Ready", "status": str(ready)}
+    found["status"]["conditions"] = [condition | ({"lastTransitionTime": at(changed)} if changed is not None else {})]
+    found["status"]["containerStatuses"] = [{"state": {"running": {"startedAt": at(started)}}}]
+    finding = workload_finding(STATEFUL_SET, [pod_facts(found)], NOW)
+    assert finding["starting"] is starting, why

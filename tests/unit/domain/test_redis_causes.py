@@ -16,7 +16,7 @@ FINE: dict[str, dict[str, Any]] = {
     "memory": {"oom": False, "limitBytes": 2**26},
     "persistence": {"loading": False, "misconf": False, "rdbError": False, "aofError": False},
     "workload": {"exists": True, "ready": 1, "wanted": 1, "pods": 1, "terminating": 0, "crashLoop": False, "oomKilled": False,
-                 "nodeLost": False, "unschedulable": "", "reason": "", "state": "running"},
+                 "starting": False, "nodeLost": False, "unschedulable": "", "reason": "", "state": "running"},
     "network": {"broken": False, "endpoints": 1},
     "api": {"reachable": True, "redis": "up"},
 }  # fmt: skip
@@ -69,6 +69,8 @@ CASES: list[tuple[str, dict[str, dict[str, Any]]]] = [
     ("OperatorCutOff", {"ready": SILENT, "api": {"redis": "up"}}),
     ("OOMKilled", {"ready": DOWN, "workload": {"oomKilled": True, "crashLoop": True}}),
     ("Starting", {"ready": DOWN, "workload": {"terminating": 1}}),
+    ("Starting", {"ready": DOWN, "workload": {"ready": 0, "starting": True}}),
+    ("Starting", {"ready": behind("ok"), "workload": {"ready": 0}}),
     ("Starting", {"ready": DOWN, "workload": {"reason": "ContainerCreating"}}),
     ("Unschedulable", {"ready": DOWN, "workload": {"unschedulable": "0/1 nodes are available"}}),
     ("ScaledToZero", {"ready": DOWN, "workload": {"wanted": 0, "pods": 0}}),

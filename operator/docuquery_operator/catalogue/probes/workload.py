@@ -15,7 +15,8 @@ class Workload:
     name = "workload"
     doc = (
         "the workload and its pods: numbers of `wanted`, `ready`, `pods`, `terminating` and `restarts`; `state` and "
-        "`reason` of the worst one; `unschedulable` says why no node takes it; `starting` while a container runs for less than two minutes and was not ready yet; only `exists` and `ready` without a workload"
+        "`reason` of the worst one; `unschedulable` says why no node takes it; `starting` while a container runs for less "
+        "than two minutes and was not ready yet; only `exists` and `ready` without a workload"
     )
     gives: tuple[str, ...] = (
         *("exists", "wanted", "ready", "pods", "terminating", "crashLoop", "oomKilled", "nodeLost", "unschedulable"),
