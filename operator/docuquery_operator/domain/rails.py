@@ -394,6 +394,7 @@ NEEDS_HUMAN = {
     "StormBrake",
     "Paused",
     "TargetNotInStack",
+    "TargetsNotKnown",
 }
 # What goes on by itself, however long it takes, needs nobody.
 ENDS_BY_ITSELF = {"NotLeader", "TargetBusy", "Backoff"}

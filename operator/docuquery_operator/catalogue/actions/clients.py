@@ -40,12 +40,19 @@ class KillIdleClients:
     def plan(self, context: PlanContext) -> PlannedStep | Refusal:
         """Names every client that would be ended."""
         bounds = IdleClientParameters.model_validate(context.spec.parameters or {})
-        found: Sequence[Mapping[str, Any]] = context.findings.get("connections", {}).get("clients", [])
+        seen = context.findings.get("connections", {})
+        if seen.get("exhausted") and "clients" not in seen:
+            text = "who could be ended is not known, as the server does not let the operator in; it looks again each round"
+            return Refusal("2-empty-target", "TargetsNotKnown", text)
+        found: Sequence[Mapping[str, Any]] = seen.get("clients", [])
         old = sorted(
             (c for c in found if c["idleSeconds"] >= seconds(bounds.min_idle)), key=lambda c: (-c["idleSeconds"], c["id"])
         )
         if not old:
-            return Refusal("2-empty-target", "NothingToDo", f"no client is known that is idle for {bounds.min_idle}")
+            if found:
+                text = f"{len(found)} clients are idle, none for {bounds.min_idle} yet"
+                return Refusal("2-empty-target", "NotOldEnough", text)
+            return Refusal("2-empty-target", "NothingToDo", "no client is idle")
         chosen = old[: bounds.max]
         return PlannedStep(
             action=self.name,
