@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import urllib.error
@@ -10,15 +11,19 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import psycopg
+import redis
 import yaml
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from tests.harness import cluster
 from tests.harness.cluster import CHECKOUT, JSON, Namespace, kubectl, wait_for
 
 OVERLAY = CHECKOUT / "deploy" / "stack" / "overlays" / "e2e"
-SHIPPED = CHECKOUT / "operator" / "docuquery_operator" / "runbooks" / "database-connection-failure.yaml"
+RUNBOOKS = CHECKOUT / "operator" / "docuquery_operator" / "runbooks"
 LABELS = {"app.kubernetes.io/part-of": "docuquery-tests", "pod-security.kubernetes.io/enforce": "restricted"}
 RUNBOOK = "database-connection-failure"
+REDIS_RUNBOOK = "redis-connection"
 INCIDENT_TYPE = "DatabaseConnectionFailure"
 COMPONENTS = ("api", "postgres", "redis")
 DETECTION = {"interval": "1s", "timeout": "1s", "failures": 2, "recoveries": 2, "openIncidents": False}
@@ -39,15 +44,17 @@ class StackNamespace:
         verify: Mapping[str, Any] = VERIFY,
         edit: Callable[[JSON], None] = lambda _runbook: None,
         wait: float = 150,
+        edit_redis: Callable[[JSON], None] = lambda _runbook: None,
     ) -> None:
-        """Workloads, Stack and Runbook (changed by `edit`); returns when the stack is healthy by its own word."""
+        """Workloads, Stack and Runbooks (changed by `edit`); returns when the stack is healthy by its own word."""
         cluster.ensure_namespace(self.name, LABELS)
         text = kubectl("kustomize", str(OVERLAY))
         objects = [quickened(o) for o in yaml.safe_load_all(text)]
         kubectl("apply", "-n", self.name, "-f", "-", text=yaml.safe_dump_all(objects))
-        ours = runbook(verify)
+        ours, of_redis = runbook(verify), runbook(verify, REDIS_RUNBOOK)
         edit(ours)
-        kubectl("apply", "-n", self.name, "-f", "-", text=yaml.safe_dump_all([stack(detection), ours]))
+        edit_redis(of_redis)
+        kubectl("apply", "-n", self.name, "-f", "-", text=yaml.safe_dump_all([stack(detection), ours, of_redis]))
         wait_for(f"a healthy stack in {self.name}", self.healthy, wait, 0.5)
 
     def remove(self) -> None:
@@ -111,6 +118,25 @@ class StackNamespace:
             application_name="e2e-proof",
         )
 
+    def redis_problem(self) -> str:
+        """'' when a client of our own can write to Redis now, else what Redis or the network says."""
+        try:
+            with contextlib.closing(self.redis_client()) as client:
+                client.set("e2e:proof", "1", px=1000)
+            return ""
+        except (redis.RedisError, OSError) as problem:
+            return str(problem).strip() or type(problem).__name__
+
+    def redis_client(self) -> redis.Redis:
+        """One connection through the Service, that is made once."""
+        host = self.api.read("services", "redis")["spec"]["clusterIP"]
+        never = Retry(NoBackoff(), 0)
+        return redis.Redis(host, socket_timeout=2, socket_connect_timeout=2, single_connection_client=True, retry=never)
+
+    def redis_cli(self, *command: str) -> str:
+        """A command as the administrator, inside the pod."""
+        return self.api.exec("redis-0", "redis-cli", "-h", "127.0.0.1", *command).strip()
+
     def psql(self, statement: str) -> str:
         """A statement as the superuser, inside the pod."""
         return self.api.exec(
@@ -125,9 +151,9 @@ class StackNamespace:
         """The pod of the database."""
         return self.api.read("pods", "postgres-0")
 
-    def restarts_ordered(self) -> list[str]:
-        """Attempt ids that were ever put into the database's pod template, oldest first."""
-        found = sorted(self.api.list("controllerrevisions", **{"app.kubernetes.io/name": "postgres"}), key=_revision)
+    def restarts_ordered(self, workload: str = "postgres") -> list[str]:
+        """Attempt ids that were ever put into the pod template of a StatefulSet, oldest first."""
+        found = sorted(self.api.list("controllerrevisions", **{"app.kubernetes.io/name": workload}), key=_revision)
         ids = [attempt_of(r["data"]) for r in found]
         return [i for i in ids if i]
 
@@ -206,10 +232,10 @@ def stack(detection: Mapping[str, Any] = DETECTION, **spec: Any) -> JSON:
     return found
 
 
-def runbook(verify: Mapping[str, Any] = VERIFY) -> JSON:
-    """The shipped runbook with other times of verification: an override like any user's."""
-    found: JSON = yaml.safe_load(SHIPPED.read_text())
-    assert found["metadata"]["name"] == RUNBOOK
+def runbook(verify: Mapping[str, Any] = VERIFY, name: str = RUNBOOK) -> JSON:
+    """A shipped runbook with other times of verification: an override like any user's."""
+    found: JSON = yaml.safe_load((RUNBOOKS / f"{name}.yaml").read_text())
+    assert found["metadata"]["name"] == name
     found["spec"]["verify"] = dict(verify)
     return found
 
