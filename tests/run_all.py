@@ -56,7 +56,12 @@ def stages() -> list[Stage]:
                 [*CLUSTER, "images"],
                 [*PYTEST, *existing("e2e/test_local_cluster.py")],
                 # Three stacks side by side are what two cores carry.
-                [*PYTEST, "-n", "3", *existing("e2e/test_scenarios.py", "e2e/test_people.py", "e2e/test_detection.py")],
+                [
+                    *PYTEST,
+                    "-n",
+                    "3",
+                    *existing("e2e/test_scenarios.py", "e2e/test_people.py", "e2e/test_detection.py", "e2e/test_redis.py"),
+                ],
             ),
         ),
         Stage("kill", ([*PYTEST, "-s", *existing("kill")],)),
