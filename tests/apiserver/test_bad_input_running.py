@@ -301,8 +301,8 @@ def alone(operator: Running) -> float:
 
 
 def not_delayed(took: float, alone: float) -> None:
-    """Three times as long and five seconds more is what a burst on two busy cores costs; waiting in line costs far more."""
-    assert took <= 3 * alone + 5.0, f"{took:.1f} s, and {alone:.1f} s without bad objects"
+    """Three times as long and some seconds more is what a burst on two busy cores costs; waiting in line took 90 s and more."""
+    assert took <= 3 * alone + 15.0, f"{took:.1f} s, and {alone:.1f} s without bad objects"
 
 
 def test_names_of_any_length_are_healed(operator: Running) -> None:
