@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pathlib
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -13,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from docuquery_operator.ports import DatabaseTarget
-from tests.stack.services import ROOT, Postgres, Redis, running, wait_for
+from tests.stack.services import ROOT, Postgres, Redis, open_folder, prepared, running, wait_for
 
 INIT = ROOT / "deploy" / "stack" / "base" / "postgres-init.sql"
 APP, APP_PASSWORD = "docuquery", "app-marker-5d1f"
@@ -23,17 +22,9 @@ DATABASE = "docuquery_ai"
 
 @pytest.fixture(scope="session")
 def folder() -> Iterator[pathlib.Path]:
-    """A folder that another user may enter; pytest's own is closed to the user of PostgreSQL."""
-    made = pathlib.Path(tempfile.mkdtemp(prefix="docuquery-adapters-"))
-    made.chmod(0o755)
-    yield made
-    shutil.rmtree(made, ignore_errors=True)
-
-
-def prepared(folder: pathlib.Path) -> pathlib.Path:
-    """A new folder."""
-    folder.mkdir()
-    return folder
+    """One for the whole run."""
+    with open_folder("adapters") as made:
+        yield made
 
 
 def initialise(postgres: Postgres) -> None:

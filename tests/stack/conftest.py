@@ -1,15 +1,13 @@
 """One PostgreSQL, Redis, Qdrant double and application for all tests of the stack."""
 
 import pathlib
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 
-from tests.stack.services import APP, Application, Postgres, QdrantDouble, Redis, running
+from tests.stack.services import APP, Application, Postgres, QdrantDouble, Redis, open_folder, prepared, running
 
 # The application is not installed in the project's environment; its pure modules are tested from its folder.
 sys.path.insert(0, str(APP))
@@ -27,17 +25,9 @@ class Stack:
 
 @pytest.fixture(scope="session")
 def folder() -> Iterator[pathlib.Path]:
-    """A folder that another user may enter; pytest's own is closed to the user of PostgreSQL."""
-    made = pathlib.Path(tempfile.mkdtemp(prefix="docuquery-stack-"))
-    made.chmod(0o755)
-    yield made
-    shutil.rmtree(made, ignore_errors=True)
-
-
-def prepared(folder: pathlib.Path) -> pathlib.Path:
-    """A new folder."""
-    folder.mkdir()
-    return folder
+    """One for the whole run."""
+    with open_folder("stack") as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

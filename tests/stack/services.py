@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -25,6 +26,23 @@ APP = ROOT / "deploy" / "stack" / "app"
 DOUBLE = ROOT / "tests" / "doubles" / "qdrant"
 
 Value = TypeVar("Value")
+
+
+@contextlib.contextmanager
+def open_folder(name: str) -> Iterator[pathlib.Path]:
+    """A folder that another user may enter; pytest's own is closed to the user of PostgreSQL."""
+    made = pathlib.Path(tempfile.mkdtemp(prefix=f"docuquery-{name}-"))
+    made.chmod(0o755)
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def prepared(folder: pathlib.Path) -> pathlib.Path:
+    """A new folder."""
+    folder.mkdir()
+    return folder
 
 
 def free_port() -> int:
@@ -136,10 +154,10 @@ def answers(url: str) -> bool:
 
 
 def need(program: str, package: str) -> str:
-    """The path of a program, or skip."""
+    """The path of a program. `make test` installs it, so that a missing one is a mistake and no reason to pass."""
     found = shutil.which(program)
     if not found:
-        pytest.skip(f"{program} is missing: apt-get install {package}")
+        pytest.fail(f"{program} is missing: apt-get install {package}")
     return found
 
 
@@ -150,7 +168,7 @@ class Postgres:
         """Make a cluster in `folder`."""
         binaries = sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]))
         if not binaries:
-            pytest.skip("PostgreSQL is missing: apt-get install postgresql")
+            pytest.fail("PostgreSQL is missing: apt-get install postgresql")
         self._bin = binaries[-1].parent
         self.port = free_port()
         self.folder = folder

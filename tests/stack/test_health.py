@@ -12,8 +12,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.stack.conftest import Stack, prepared, settings
-from tests.stack.services import Application, Postgres, running, wait_for
+from tests.stack.conftest import Stack, settings
+from tests.stack.services import Application, Postgres, prepared, running, wait_for
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(120)]
 

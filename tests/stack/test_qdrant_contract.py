@@ -12,8 +12,7 @@ import pytest
 from app import qdrant as calls
 
 from tests.doubles.qdrant.openapi.check import Document
-from tests.stack.conftest import prepared
-from tests.stack.services import DOUBLE, Answer, QdrantDouble, http, running, wait_for
+from tests.stack.services import DOUBLE, Answer, QdrantDouble, http, prepared, running, wait_for
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(120)]
 
