@@ -24,7 +24,6 @@ class Campaign:
 
     references: tuple[Outcome, ...]
     outcomes: tuple[Outcome, ...]
-    points: tuple[KillPoint, ...]
     seconds: float
 
     @property
@@ -34,8 +33,13 @@ class Campaign:
 
     @property
     def writes(self) -> list[str]:
-        """Writes that were killed at, in the order in which they come."""
-        return list(dict.fromkeys(p.write for p in self.points))
+        """Writes that every run without a kill makes, in the order in which they come."""
+        return common_writes(self.references)
+
+    @property
+    def points(self) -> list[KillPoint]:
+        """Before and after each of those writes."""
+        return [KillPoint(write, side) for write in self.writes for side in SIDES]
 
     @property
     def same(self) -> list[Outcome]:
@@ -49,7 +53,7 @@ class Campaign:
 
     @property
     def missed(self) -> list[KillPoint]:
-        """Points of every reference run that no run came to."""
+        """Points that no run came to."""
         return [p for p in self.points if not any(o.point == p for o in self.outcomes)]
 
     def summary(self) -> str:
@@ -69,9 +73,9 @@ def run(open_worker: Callable[[int], Worker], workers: int, references: int = 1)
     made = _parallel(workers, open_worker)
     try:
         seen = [o for found in _parallel(workers, lambda i: [made[i].run(None) for _ in range(references)]) for o in found]
-        points = tuple(KillPoint(write, side) for write in common_writes(seen) for side in SIDES)
-        outcomes = _all_points(made, points)
-        return Campaign(tuple(seen), outcomes, points, time.monotonic() - began)
+        planned = Campaign(tuple(seen), (), 0.0)
+        outcomes, unkilled = _all_points(made, planned.points)
+        return Campaign((*seen, *unkilled), outcomes, time.monotonic() - began)
     finally:
         _parallel(workers, lambda i: made[i].close())
 
@@ -82,12 +86,13 @@ def common_writes(references: Sequence[Outcome]) -> list[str]:
     return [w for w in references[0].writes if all(w in other for other in others)]
 
 
-def _all_points(workers: Sequence[Worker], points: Sequence[KillPoint]) -> tuple[Outcome, ...]:
-    """A point that a run did not come to is tried again by another run."""
+def _all_points(workers: Sequence[Worker], points: Sequence[KillPoint]) -> tuple[tuple[Outcome, ...], tuple[Outcome, ...]]:
+    """The runs with a kill, and those that did not come to their point: they are runs without one, and tried again."""
     todo: queue.Queue[tuple[KillPoint, int]] = queue.Queue()
     for point in points:
         todo.put((point, 1))
     done: list[Outcome] = []
+    unkilled: list[Outcome] = []
 
     def work(index: int) -> None:
         while True:
@@ -96,14 +101,16 @@ def _all_points(workers: Sequence[Worker], points: Sequence[KillPoint]) -> tuple
             except queue.Empty:
                 return
             outcome = workers[index].run(point)
-            if not outcome.reached and not outcome.problem and attempt < TRIES:
-                todo.put((point, attempt + 1))
-            elif outcome.reached or outcome.problem:
+            if outcome.reached or outcome.problem:
                 done.append(outcome)
                 print(row(outcome), flush=True)
+                continue
+            unkilled.append(outcome)
+            if attempt < TRIES:
+                todo.put((point, attempt + 1))
 
     _parallel(len(workers), work)
-    return tuple(done)
+    return tuple(done), tuple(unkilled)
 
 
 def _parallel(count: int, work: Callable[[int], Any]) -> list[Any]:

@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Literal
 
 from ..api.common import Severity, delta
+from ..api.communication import Communication
 from ..api.incident import Deadlines, EscalationEntry
-from ..api.stack import Communication
 
 WARN_AT = (50, 80)
 

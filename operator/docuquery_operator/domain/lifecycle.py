@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 from ..api.common import HealMode, Severity, format_time
+from ..api.communication import Communication
 from ..api.incident import IncidentStatus, Phase, StepState, Times
-from ..api.stack import Communication
 from . import escalation, rails
 from .draft import Draft, as_written
 from .world import Refusal, World

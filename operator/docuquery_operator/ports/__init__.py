@@ -1,0 +1,109 @@
+"""What controllers need of the outside world, as small Protocols. Adapters fulfil them; tests use fakes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .cluster import (
+    BACKUP_JOB,
+    CLAIM,
+    CONFIG_MAP,
+    CONTROLLER_REVISION,
+    DEPLOYMENT,
+    ENDPOINT_SLICE,
+    EVENT,
+    INCIDENT,
+    JSON,
+    LEASE,
+    MAINTENANCE_WINDOW,
+    NETWORK_POLICY,
+    OURS,
+    POD,
+    REPLICA_SET,
+    RESTORE_JOB,
+    RUNBOOK,
+    SECRET,
+    SERVICE,
+    STACK,
+    STATEFUL_SET,
+    WORKLOADS,
+    ApiError,
+    Cluster,
+    Conflict,
+    Key,
+    Kind,
+    Refused,
+    Transient,
+    Unavailable,
+)
+from .network import HttpAnswer, Network
+from .postgres import Blocker, Database, DatabaseFacts, DatabaseTarget, Session
+from .process import Clock, Events, Leader, Metrics, Self
+from .redis import ClientIdentity, Redis, RedisClient, RedisFacts, RedisTarget
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Everything that controllers may reach."""
+
+    cluster: Cluster
+    clock: Clock
+    database: Database
+    redis: Redis
+    network: Network
+    events: Events
+    leader: Leader
+    metrics: Metrics
+    self: Self = field(default_factory=Self)
+
+
+__all__ = [
+    "BACKUP_JOB",
+    "CLAIM",
+    "CONFIG_MAP",
+    "CONTROLLER_REVISION",
+    "DEPLOYMENT",
+    "ENDPOINT_SLICE",
+    "EVENT",
+    "INCIDENT",
+    "JSON",
+    "LEASE",
+    "MAINTENANCE_WINDOW",
+    "NETWORK_POLICY",
+    "OURS",
+    "POD",
+    "REPLICA_SET",
+    "RESTORE_JOB",
+    "RUNBOOK",
+    "SECRET",
+    "SERVICE",
+    "STACK",
+    "STATEFUL_SET",
+    "WORKLOADS",
+    "ApiError",
+    "Blocker",
+    "ClientIdentity",
+    "Clock",
+    "Cluster",
+    "Conflict",
+    "Database",
+    "DatabaseFacts",
+    "DatabaseTarget",
+    "Events",
+    "HttpAnswer",
+    "Key",
+    "Kind",
+    "Leader",
+    "Metrics",
+    "Network",
+    "Ports",
+    "Redis",
+    "RedisClient",
+    "RedisFacts",
+    "RedisTarget",
+    "Refused",
+    "Self",
+    "Session",
+    "Transient",
+    "Unavailable",
+]

@@ -1,0 +1,120 @@
+"""The Kubernetes API as controllers see it: JSON in, JSON out.
+
+Errors of the cluster port:
+    ApiError
+    ├── Conflict     somebody wrote first: read again now
+    ├── Refused      the API server says no (4xx): a person or our rights must change
+    └── Unavailable  the API server is away, slow or busy: later
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+JSON = dict[str, Any]
+
+
+class ApiError(Exception):
+    """Base of the API server's errors."""
+
+
+class Conflict(ApiError):
+    """409: the object has changed since it was read, or exists already."""
+
+
+class Refused(ApiError):
+    """Another 4xx: the request itself is wrong or not allowed."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{status}: {message}")
+        self.status = status
+
+
+class Unavailable(ApiError):
+    """No answer, 429 or 5xx; `after` seconds is when to try again."""
+
+    def __init__(self, message: str, after: float = 2.0) -> None:
+        super().__init__(message)
+        self.after = after
+
+
+class Transient(Exception):
+    """The world is not ready; look again `after` seconds from now."""
+
+    def __init__(self, message: str, after: float) -> None:
+        super().__init__(message)
+        self.after = after
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Where a kind lives in the API."""
+
+    group: str
+    version: str
+    plural: str
+    kind: str
+
+    @property
+    def prefix(self) -> str:
+        """Path of the group and version."""
+        return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+
+
+OURS = "ops.docuquery.ai"
+INCIDENT = Kind(OURS, "v1alpha1", "incidents", "Incident")
+STACK = Kind(OURS, "v1alpha1", "stacks", "Stack")
+RUNBOOK = Kind(OURS, "v1alpha1", "runbooks", "Runbook")
+MAINTENANCE_WINDOW = Kind(OURS, "v1alpha1", "maintenancewindows", "MaintenanceWindow")
+BACKUP_JOB = Kind(OURS, "v1alpha1", "backupjobs", "BackupJob")
+RESTORE_JOB = Kind(OURS, "v1alpha1", "restorejobs", "RestoreJob")
+POD = Kind("", "v1", "pods", "Pod")
+SECRET = Kind("", "v1", "secrets", "Secret")
+SERVICE = Kind("", "v1", "services", "Service")
+CONFIG_MAP = Kind("", "v1", "configmaps", "ConfigMap")
+CLAIM = Kind("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
+EVENT = Kind("events.k8s.io", "v1", "events", "Event")
+LEASE = Kind("coordination.k8s.io", "v1", "leases", "Lease")
+ENDPOINT_SLICE = Kind("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
+NETWORK_POLICY = Kind("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
+DEPLOYMENT = Kind("apps", "v1", "deployments", "Deployment")
+STATEFUL_SET = Kind("apps", "v1", "statefulsets", "StatefulSet")
+REPLICA_SET = Kind("apps", "v1", "replicasets", "ReplicaSet")
+CONTROLLER_REVISION = Kind("apps", "v1", "controllerrevisions", "ControllerRevision")
+WORKLOADS = {"Deployment": DEPLOYMENT, "StatefulSet": STATEFUL_SET}
+
+
+@dataclass(frozen=True, order=True)
+class Key:
+    """One object of ours."""
+
+    plural: str
+    namespace: str
+    name: str
+
+
+class Cluster(Protocol):
+    """The Kubernetes API: JSON in, JSON out. Raises ApiError."""
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> JSON | None:
+        """The object, or None when there is none."""
+
+    async def list(self, kind: Kind, namespace: str, selector: str = "") -> Sequence[JSON]:
+        """All objects of a namespace that match the label selector."""
+
+    async def served(self, kind: Kind, namespace: str) -> bool:
+        """Whether the API server knows this kind."""
+
+    async def create(self, kind: Kind, namespace: str, body: JSON) -> JSON:
+        """Create; Conflict when the name is taken."""
+
+    async def patch(self, kind: Kind, namespace: str, name: str, body: JSON, subresource: str = "") -> JSON | None:
+        """Merge patch; None when it is gone; Conflict when metadata.resourceVersion or uid are given and differ."""
+
+    async def evict(self, namespace: str, pod: str, uid: str, dry_run: bool = False) -> str:
+        """Ask for the pod's eviction; '' when granted or gone, else why a disruption budget holds it."""
+
+    async def logs(self, namespace: str, pod: str, container: str, previous: bool, lines: int) -> str:
+        """The last lines of a container, at most 32 KiB; '' where there are none."""

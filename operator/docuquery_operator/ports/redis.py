@@ -1,0 +1,76 @@
+"""Redis as controllers see it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+# One Redis client: id, address with port, and its age in seconds when it was seen. Ids begin anew with the server.
+ClientIdentity = tuple[int, str, int]
+
+
+@dataclass(frozen=True)
+class RedisClient:
+    """A client that waits for nothing and is watched by nobody; its identity is (id, address, age)."""
+
+    id: int
+    address: str
+    name: str
+    command: str
+    age_seconds: int
+    idle_seconds: int
+
+
+@dataclass(frozen=True)
+class RedisTarget:
+    """Where and as whom to connect."""
+
+    host: str
+    port: int
+    user: str = ""
+    password: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class RedisFacts:
+    """What one look at a Redis gives.
+
+    outcome: ok, refused, timeout, unreachable, auth, loading, readonly, masterdown, misconf, oom, maxclients, busy,
+    no_address, no_credentials, error. clients: those that may be ended, longest idle first; None when they were not listed.
+    """
+
+    outcome: str
+    message: str = ""
+    latency_ms: float = 0.0
+    role: str = ""
+    used: int | None = None
+    max_clients: int | None = None
+    blocked: int | None = None
+    clients: tuple[RedisClient, ...] | None = None
+    memory_bytes: int | None = None
+    memory_limit: int | None = None
+    policy: str = ""
+    evicted: int | None = None
+    loading: bool | None = None
+    rdb_error: bool | None = None
+    aof_error: bool | None = None
+    slow_commands: int | None = None
+    info: str = ""
+
+
+class Redis(Protocol):
+    """Redis; never raises for a sick server: the outcome says it."""
+
+    async def look(self, target: RedisTarget, timeout: float) -> RedisFacts:
+        """Connect anew, PING, try a write that changes nothing, and read the facts within `timeout` seconds."""
+
+    async def kill_clients(
+        self, target: RedisTarget, clients: Sequence[ClientIdentity], min_idle: float, timeout: float
+    ) -> int:
+        """End these clients; one that is another by now, or was used since, is left alone. Number ended."""
+
+    async def alive(
+        self, target: RedisTarget, clients: Sequence[ClientIdentity], min_idle: float, timeout: float
+    ) -> int | None:
+        """How many of these still live and are idle for so long; None without an answer."""
