@@ -223,3 +223,13 @@ def test_the_clock_is_in_utc() -> None:
     now = SystemClock().now()
     assert now.utcoffset() is not None
     assert not now.utcoffset()
+
+
+@pytest.mark.parametrize(
+    ("size", "limit", "got"), [(100, 100, 100), (101, 100, 100), (200_000, 65536, 65536), (3_000_000, 4 << 20, 3_000_000)]
+)
+async def test_a_long_answer_says_that_it_was_cut(size: int, limit: int, got: int) -> None:
+    """Half a page of metrics is not a page of metrics."""
+    async with m.serving(m.answers(m.http_answer(b"200 OK", b"x" * size))) as peer, SystemNetwork() as network:
+        answer = await network.http_get("127.0.0.1", peer.port, "/metrics", 5.0, limit)
+        assert (answer.status, len(answer.body), answer.cut) == (200, got, size > limit)

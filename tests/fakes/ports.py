@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from docuquery_operator.ports import (
+    BODY_LIMIT,
     JSON,
     ClientIdentity,
     DatabaseFacts,
@@ -144,9 +145,10 @@ class FakeNetwork:
 
         return await self._faults.around(f"connect {host}", effect)
 
-    async def http_get(self, host: str, port: int, path: str, timeout: float) -> HttpAnswer:
+    async def http_get(self, host: str, port: int, path: str, timeout: float, limit: int = BODY_LIMIT) -> HttpAnswer:
         async def effect() -> HttpAnswer:
-            return self._state.http(host, path)
+            answer = self._state.http(host, path)
+            return replace(answer, body=answer.body[:limit], cut=len(answer.body) > limit)
 
         return await self._faults.around(f"http {path}", effect)
 

@@ -13,9 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 import aiohttp
 
 from ..domain.redaction import redact
-from ..ports import HttpAnswer
+from ..ports import BODY_LIMIT, HttpAnswer
 
-BODY_LIMIT = 64 * 1024
 RESOLVERS = 16
 NO_SUCH_NAME = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
 
@@ -73,7 +72,7 @@ class SystemNetwork:
         writer.close()
         return "ok"
 
-    async def http_get(self, host: str, port: int, path: str, timeout: float) -> HttpAnswer:
+    async def http_get(self, host: str, port: int, path: str, timeout: float, limit: int = BODY_LIMIT) -> HttpAnswer:
         """Follows no redirect: an answer from elsewhere would not be the component's."""
         if self._session is None:
             raise RuntimeError("use the network as a context manager")
@@ -85,18 +84,19 @@ class SystemNetwork:
                 timeout=aiohttp.ClientTimeout(total=timeout),
                 allow_redirects=False,
             ) as response:
-                body = await _start_of(response.content)
+                body = await _start_of(response.content, limit + 1)
                 took = (time.monotonic() - began) * 1000
-                return HttpAnswer(response.status, body.decode(errors="replace"), latency_ms=took)
+                text = body[:limit].decode(errors="replace")
+                return HttpAnswer(response.status, text, latency_ms=took, cut=len(body) > limit)
         except TimeoutError:
             return HttpAnswer(0, problem=f"no answer within {timeout:g} s")
         except (aiohttp.ClientError, OSError, ValueError, OverflowError) as problem:
             return HttpAnswer(0, problem=redact(f"{type(problem).__name__}: {problem}")[:200])
 
 
-async def _start_of(stream: aiohttp.StreamReader) -> bytes:
-    """The first 64 KiB, or all of it; one read() gives only what has come so far."""
-    body = b""
-    while len(body) < BODY_LIMIT and (piece := await stream.read(BODY_LIMIT - len(body))):
+async def _start_of(stream: aiohttp.StreamReader, limit: int) -> bytes:
+    """The first so many bytes, or all of it; one read() gives only what has come so far."""
+    body = bytearray()
+    while len(body) < limit and (piece := await stream.read(limit - len(body))):
         body += piece
-    return body
+    return bytes(body)

@@ -36,7 +36,7 @@ from .cluster import (
     Transient,
     Unavailable,
 )
-from .network import HttpAnswer, Network
+from .network import BODY_LIMIT, HttpAnswer, Network
 from .postgres import Blocker, Database, DatabaseFacts, DatabaseTarget, Session
 from .process import Clock, Events, Leader, Metrics, Self
 from .redis import ClientIdentity, Redis, RedisClient, RedisFacts, RedisTarget
@@ -59,6 +59,7 @@ class Ports:
 
 __all__ = [
     "BACKUP_JOB",
+    "BODY_LIMIT",
     "CLAIM",
     "CONFIG_MAP",
     "CONTROLLER_REVISION",

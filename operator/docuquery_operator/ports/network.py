@@ -6,15 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+BODY_LIMIT = 64 * 1024
+
 
 @dataclass(frozen=True)
 class HttpAnswer:
-    """status 0 means no answer; `problem` says why."""
+    """status 0 means no answer; `problem` says why. cut: there was more than the limit."""
 
     status: int
     body: str = ""
     problem: str = ""
     latency_ms: float = 0.0
+    cut: bool = False
 
 
 class Network(Protocol):
@@ -26,5 +29,5 @@ class Network(Protocol):
     async def connect(self, host: str, port: int, timeout: float) -> str:
         """'ok', 'refused', 'timeout', 'unreachable'."""
 
-    async def http_get(self, host: str, port: int, path: str, timeout: float) -> HttpAnswer:
-        """GET, at most 64 KiB of the body."""
+    async def http_get(self, host: str, port: int, path: str, timeout: float, limit: int = BODY_LIMIT) -> HttpAnswer:
+        """GET, at most `limit` bytes of the body, 64 KiB where none is said."""
