@@ -65,7 +65,7 @@ async def run(settings: Settings) -> int:
             events=EventRecorder(cluster, clock, NAME, settings.instance),
             leader=lease,
             metrics=metrics,
-            self=Self(settings.namespace, settings.instance),
+            self=Self(settings.namespace, settings.instance, settings.address),
         )
         prober = StackProber(ports, queue.aside)
         stacks = StackController(ports, prober, queue.add)

@@ -5,12 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from docuquery_operator.api.blocking import CIDR_MESSAGE, LONGEST_MESSAGE
+
 Change = dict[str, Any]
 
 REDIS = {
     "type": "Redis",
     "workload": {"kind": "StatefulSet", "name": "redis"},
     "endpoint": {"service": "redis", "port": 6379},
+}
+API = {
+    "type": "Api",
+    "workload": {"kind": "Deployment", "name": "api"},
+    "endpoint": {"service": "api", "port": 8000},
+    "blocking": {"enforcer": "ApiDenySet"},
 }
 POSTGRES = {
     "type": "PostgreSQL",
@@ -103,6 +111,15 @@ STACK = [
     Case("Stack", DURATION, {"detection": {"interval": "5 seconds"}}, {"detection": {"interval": "1m30s"}}),
     Case("Stack", PERCENT, {"thresholds": {"info": {"responseTime": "1s", "errorRate": "100.5%"}}},
          {"thresholds": {"info": {"responseTime": "1s", "errorRate": "2.5%"}}}),
+    Case("Stack", "only a component of type Api has clients to block: take blocking away",
+         _component(REDIS | {"blocking": {"enforcer": "ApiDenySet"}}), _component(API)),
+    Case("Stack", "enforcer: IngressNginx needs ingress, the name of the Ingress; the other enforcers take none",
+         _component(API | {"blocking": {"enforcer": "IngressNginx"}}),
+         _component(API | {"blocking": {"enforcer": "IngressNginx", "ingress": "front"}})),
+    Case("Stack", CIDR_MESSAGE, _component(API | {"blocking": {"enforcer": "ApiDenySet", "allow": ["10.0.0.1/8"]}}),
+         _component(API | {"blocking": {"enforcer": "ApiDenySet", "allow": ["10.0.0.0/8", "2001:db8::/32"]}})),
+    Case("Stack", LONGEST_MESSAGE, _component(API | {"blocking": {"enforcer": "ApiDenySet", "maxFor": "25h"}}),
+         _component(API | {"blocking": {"enforcer": "ApiDenySet", "maxFor": "1h30m"}})),
     Case("Stack", RATE, {"healing": {"budget": {"perTarget": "3 per hour"}}},
          {"healing": {"budget": {"perTarget": "3/1h"}}}),
 ]  # fmt: skip

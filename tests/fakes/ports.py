@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from docuquery_operator.ports import (
@@ -76,6 +76,13 @@ class RedisState:
     ended: list[ClientIdentity] = field(default_factory=list)
     answers_admin: bool = True
     targets: list[RedisTarget] = field(default_factory=list)
+    keys: dict[str, tuple[str, float]] = field(default_factory=dict)
+    now: Callable[[], float] = lambda: 0.0
+
+    def there(self, key: str) -> str:
+        """Value of a key whose time is not up."""
+        value, until = self.keys.get(key, ("", 0.0))
+        return value if until > self.now() else ""
 
 
 class FakeRedis:
@@ -111,6 +118,30 @@ class FakeRedis:
             return len(self._meant(clients, min_idle)) if self._state.answers_admin else None
 
         return await self._faults.around("clients alive", effect)
+
+    async def deny(self, target: RedisTarget, keys: Mapping[str, str], seconds: int, timeout: float) -> str:
+        async def effect() -> str:
+            for key, value in keys.items():
+                if self._state.answers_admin and not self._state.there(key):
+                    self._state.keys[key] = (value, self._state.now() + seconds)
+            return "" if self._state.answers_admin else "refused"
+
+        return await self._faults.around("deny", effect)
+
+    async def denied(self, target: RedisTarget, keys: Sequence[str], timeout: float) -> Sequence[str] | None:
+        async def effect() -> Sequence[str] | None:
+            return [k for k in keys if self._state.there(k)] if self._state.answers_admin else None
+
+        return await self._faults.around("denied", effect)
+
+    async def allow(self, target: RedisTarget, keys: Mapping[str, str], timeout: float) -> int | None:
+        async def effect() -> int | None:
+            mine = [k for k, v in keys.items() if self._state.there(k) == v]
+            for key in mine if self._state.answers_admin else []:
+                del self._state.keys[key]
+            return len(mine) if self._state.answers_admin else None
+
+        return await self._faults.around("allow", effect)
 
     def _meant(self, clients: Sequence[ClientIdentity], min_idle: float) -> list[ClientIdentity]:
         found = [(i, self._state.clients.get(i[0])) for i in clients]

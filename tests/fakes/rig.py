@@ -122,7 +122,7 @@ class Rig:
         self.overlay: Callable[[DatabaseFacts], DatabaseFacts] = lambda facts: facts
         self.database = DatabaseState(self._database)
         self.redis_overlay: Callable[[RedisFacts], RedisFacts] = lambda facts: facts
-        self.redis = RedisState(self._redis)
+        self.redis = RedisState(self._redis, now=lambda: self.clock.now().timestamp())
         self.network = NetworkState(tcp=self.simulator.serving, http=lambda _host, _path: self._api())
         self._objects()
         self.start()

@@ -60,4 +60,5 @@ def settings(postgres: Postgres, redis: Redis, qdrant: QdrantDouble) -> dict[str
         "QDRANT_URL": qdrant.url,
         "RATE_LIMIT_REQUESTS": "100",
         "RATE_LIMIT_WINDOW": "60",
+        "TRUSTED_PROXIES": "127.0.0.0/8",
     }

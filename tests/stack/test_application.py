@@ -1,10 +1,14 @@
 """The application on real PostgreSQL and Redis: a document goes in, is processed, and is found."""
 
+import asyncio
 import json
 import subprocess
 
 import pytest
 
+from docuquery_operator.adapters.redis import RedisPy
+from docuquery_operator.api.blocking import KEY_PREFIX
+from docuquery_operator.ports import RedisTarget
 from tests.stack.conftest import Stack
 from tests.stack.services import Answer, http, running, wait_for
 
@@ -136,6 +140,27 @@ def test_the_limit(stack: Stack) -> None:
     assert last["status"] == 429
     assert last["userAgent"] == "eager/1"
     assert "rate_limited_total" in http("GET", f"{stack.app.url}/metrics").body.decode()
+
+
+def test_a_denied_client_is_refused_until_its_key_ends(stack: Stack) -> None:
+    """403 with a reason, counted and logged; health is never denied, nor anybody else, and the key ends by itself."""
+    headers, other = client("10.9.0.8"), client("10.9.0.9")
+    url = f"{stack.app.url}/documents/00000000-0000-0000-0000-000000000001"
+    asyncio.run(deny(stack, "10.9.0.8", 3))
+    refused = http("GET", url, headers=headers)
+    assert (refused.status, refused.json()["reason"]) == (403, "blocked")
+    assert {http("GET", stack.app.url + path, headers=headers).status for path in ("/health", "/livez", "/readyz")} == {200}
+    assert http("GET", url, headers=other).status == 404
+    lines = [json.loads(line) for line in stack.app.process.text().splitlines() if '"client":"10.9.0.8"' in line]
+    assert [(line["event"], line["status"]) for line in lines if line["path"].startswith("/documents")] == [("denied", 403)]
+    assert "denied_total 1.0" in http("GET", f"{stack.app.url}/metrics").body.decode()
+    wait_for("the end of the block", lambda: http("GET", url, headers=headers).status == 404, 6)
+
+
+async def deny(stack: Stack, address: str, seconds: int) -> None:
+    """As the operator does it."""
+    target = RedisTarget("127.0.0.1", stack.redis.port)
+    assert await RedisPy().deny(target, {f"{KEY_PREFIX}{address}": "attempt"}, seconds, 5) == ""
 
 
 def test_metrics(stack: Stack) -> None:

@@ -100,11 +100,13 @@ async def test_blocked_client_is_refused_below_the_limit() -> None:
     assert verdict == ratelimit.Verdict(allowed=False, blocked=True)
 
 
-async def test_limit_of_zero_is_off() -> None:
-    """Nothing is counted."""
+async def test_limit_of_zero_is_off_but_a_blocked_client_stays_out() -> None:
+    """No number of requests is too many; the deny list is no limit."""
     counter = FakeCounter()
-    assert (await ratelimit.RateLimiter(counter, 0, 60).check("1.2.3.4", 0)).allowed
-    assert not counter.counts
+    limiter = ratelimit.RateLimiter(counter, 0, 60)
+    assert all([(await limiter.check("1.2.3.4", 0)).allowed for _ in range(500)])
+    counter.blocked.add("1.2.3.4")
+    assert (await limiter.check("1.2.3.4", 0)).blocked
 
 
 @given(st.floats(0, 4e9), st.integers(1, 3600))
@@ -119,16 +121,29 @@ def test_window_arithmetic(now: float, length: int) -> None:
 @pytest.mark.parametrize(
     ("forwarded", "peer", "client"),
     [
+        ("203.0.113.9", "10.0.0.2", "203.0.113.9"),
         ("203.0.113.9, 10.0.0.1", "10.0.0.2", "203.0.113.9"),
+        ("198.51.100.1, 203.0.113.9", "10.0.0.2", "203.0.113.9"),
+        ("198.51.100.1", "203.0.113.9", "203.0.113.9"),
         (None, "10.0.0.2", "10.0.0.2"),
         ("*\r\nFLUSHALL", "10.0.0.2", "10.0.0.2"),
-        ("2001:db8::0:1", None, "2001:db8::1"),
+        ("203.0.113.9, *", "10.0.0.2", "10.0.0.2"),
+        ("2001:db8::0:1", "10.0.0.2", "2001:db8::1"),
+        ("::ffff:203.0.113.9", "::ffff:10.0.0.2", "203.0.113.9"),
+        ("203.0.113.9", None, "unknown"),
         ("", None, "unknown"),
     ],
 )
-def test_client_is_an_address(forwarded: str | None, peer: str | None, client: str) -> None:
-    """Free text never reaches a key."""
-    assert ratelimit.client_of(forwarded, peer) == client
+def test_client_is_the_last_address_that_is_no_trusted_proxy(forwarded: str | None, peer: str | None, client: str) -> None:
+    """Free text never reaches a key, and nobody can put the blame on another's address."""
+    assert ratelimit.Proxies.parse("10.0.0.0/24").client(forwarded, peer) == client
+
+
+def test_without_proxies_the_header_says_nothing() -> None:
+    """Else a client would choose whose limit it uses up."""
+    assert ratelimit.Proxies.parse("").client("203.0.113.9", "127.0.0.1") == "127.0.0.1"
+    with pytest.raises(ValueError, match=r"10\.0\.0\.1/8"):
+        ratelimit.Proxies.parse("10.0.0.1/8")
 
 
 _AT = 'connection failed: connection to server at "127.0.0.1", port 5432 failed: '

@@ -111,6 +111,17 @@ variables:
     expression: object.spec.?components.orValue({})
   - name: oldComponents
     expression: variables.old.?components.orValue({})
+  # Of what is new or changed.
+  - name: blockers
+    expression: >-
+      variables.components.map(n, variables.oldComponents[?n] != optional.of(variables.components[n]),
+      variables.components[n].?blocking.?enforcer.orValue(''))
+  - name: writesPolicies
+    expression: authorizer.group('networking.k8s.io').resource('networkpolicies').namespace(request.namespace).check('create').allowed()
+  - name: patchesPolicies
+    expression: authorizer.group('networking.k8s.io').resource('networkpolicies').namespace(request.namespace).check('patch').allowed()
+  - name: patchesIngresses
+    expression: authorizer.group('networking.k8s.io').resource('ingresses').namespace(request.namespace).check('patch').allowed()
   - name: channels
     expression: object.spec.?communication.?channels.orValue({})
   - name: oldChannels
@@ -141,6 +152,16 @@ validations:
       this Stack lets the operator restart workloads, so you yourself need the right to patch statefulsets.apps and
       deployments.apps and to create pods/eviction in this namespace: ask somebody who has it to apply this, or set
       spec.healing.mode: Observe; spec.paused: true needs no right
+  - expression: "!('NetworkPolicy' in variables.blockers) || (variables.writesPolicies && variables.patchesPolicies)"
+    reason: Forbidden
+    message: >-
+      blocking.enforcer: NetworkPolicy lets the operator write a NetworkPolicy, so you yourself need the right to create and
+      patch networkpolicies.networking.k8s.io in this namespace: ask somebody who has it, or use enforcer: ApiDenySet
+  - expression: "!('IngressNginx' in variables.blockers) || variables.patchesIngresses"
+    reason: Forbidden
+    message: >-
+      blocking.enforcer: IngressNginx lets the operator change an Ingress, so you yourself need the right to patch
+      ingresses.networking.k8s.io in this namespace: ask somebody who has it, or use enforcer: ApiDenySet
   - expression: >-
       variables.secretNames.size() == 0 || variables.readsSecrets
       || (variables.secretNames.size() <= 8 && variables.reads0 && variables.reads1 && variables.reads2 && variables.reads3)
@@ -163,11 +184,11 @@ variables:
     expression: >-
       object.spec.?causes.orValue([]).exists(c, c.?remediate.orValue([]).exists(s,
       !(s.action in ['waitForRecovery', 'proposeMemory', 'proposeVolume',
-      'terminateIdleSessions', 'terminateBlocker', 'killIdleClients'])))
+      'terminateIdleSessions', 'terminateBlocker', 'killIdleClients', 'blockClients'])))
   - name: endsSessions
     expression: >-
       object.spec.?causes.orValue([]).exists(c, c.?remediate.orValue([]).exists(s,
-      s.action in ['terminateIdleSessions', 'terminateBlocker', 'killIdleClients']))
+      s.action in ['terminateIdleSessions', 'terminateBlocker', 'killIdleClients', 'blockClients']))
 validations:
   - expression: "!(variables.changed && variables.restarts) || variables.mayRestart"
     reason: Forbidden
@@ -178,8 +199,8 @@ validations:
   - expression: "!(variables.changed && variables.endsSessions) || variables.readsSecrets"
     reason: Forbidden
     message: >-
-      this Runbook ends sessions of a store with the password of any Stack of this namespace, so you yourself need the right
-      to get secrets in it: ask somebody who has it to apply this, or use only steps that touch nothing
+      this Runbook ends sessions of a store, or blocks clients, with the password of any Stack of this namespace, so you yourself
+      need the right to get secrets in it: ask somebody who has it to apply this, or use only steps that touch nothing
 {{- end -}}
 
 {{- define "docuquery-operator.admission.status" -}}

@@ -111,6 +111,43 @@ class RedisPy:
         except FAILURES:
             return None
 
+    async def deny(self, target: RedisTarget, keys: Mapping[str, str], seconds: int, timeout: float) -> str:
+        """SET NX EX for each; whatever a person has set there himself stays as it is."""
+        try:
+            async with asyncio.timeout(timeout), _connected(target, timeout) as connection:
+                for key, value in keys.items():
+                    answer = await _ask(connection, "SET", key, value, "NX", "EX", str(seconds))
+                    if isinstance(answer, _Failed):
+                        return f"{answer.outcome}: {answer.message}"
+                return ""
+        except FAILURES as problem:
+            failed = _failed(problem, target)
+            return f"{failed.outcome}: {failed.message}"
+
+    async def denied(self, target: RedisTarget, keys: Sequence[str], timeout: float) -> Sequence[str] | None:
+        """EXISTS for each."""
+        try:
+            async with asyncio.timeout(timeout), _connected(target, timeout) as connection:
+                answers = [(key, await _ask(connection, "EXISTS", key)) for key in keys]
+        except FAILURES:
+            return None
+        return None if any(not isinstance(a, int) for _, a in answers) else [k for k, a in answers if a]
+
+    async def allow(self, target: RedisTarget, keys: Mapping[str, str], timeout: float) -> int | None:
+        """DEL for each that is still ours; one component's blocks have one actor, so nobody else writes in between."""
+        deleted = 0
+        try:
+            async with asyncio.timeout(timeout), _connected(target, timeout) as connection:
+                for key, value in keys.items():
+                    answer = await _ask(connection, "GET", key)
+                    if isinstance(answer, _Failed):
+                        return None
+                    if answer == value.encode():
+                        deleted += int(await _ask(connection, "DEL", key) == 1)
+        except FAILURES:
+            return None
+        return deleted
+
 
 @asynccontextmanager
 async def _connected(target: RedisTarget, timeout: float) -> AsyncIterator[Connection]:

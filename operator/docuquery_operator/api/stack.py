@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from .blocking import Block, Blocking
 from .common import (
     NAME_PATTERN,
     ApiModel,
@@ -103,6 +104,10 @@ class Component(ApiModel):
             "a PostgreSQL component needs credentials.secretName, a Secret with username and password",
         ),
         Cel("self.type != 'CeleryWorker' || has(self.celery)", "a CeleryWorker component needs celery.app"),
+        Cel(
+            "self.type == 'Api' || !has(self.blocking)",
+            "only a component of type Api has clients to block: take blocking away",
+        ),
     )
 
     type: Annotated[ComponentType, Field(description="What it is; decides its probes")]
@@ -112,6 +117,9 @@ class Component(ApiModel):
     info: Annotated[HttpPath | None, Field(description="Information path of an Api, default /info")] = None
     metrics: Annotated[HttpPath | None, Field(description="Prometheus metrics path, default /metrics")] = None
     rate_limit: Annotated[RateLimitSettings | None, Field(description="Rate limit of an Api")] = None
+    blocking: Annotated[
+        Blocking | None, Field(description="How clients of an Api may be kept out for a time; absent: none is ever blocked")
+    ] = None
     celery: Annotated[CelerySettings | None, Field(description="Celery application of a worker")] = None
     database: Annotated[
         str | None, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_$-]*$", max_length=63, description="PostgreSQL database")
@@ -282,6 +290,9 @@ class StackStatus(StatusModel):
         list[ComponentStatus], ListMap("name"), Field(max_length=16, description="State of each component")
     ] = []
     open_incidents: Annotated[int, Field(ge=0, description="Incidents that are not resolved")] = 0
+    blocks: Annotated[
+        list[Block], ListMap("attemptId"), Field(max_length=16, description="Clients that are kept out now, and until when")
+    ] = []
     last_backup: Annotated[LastBackup | None, Field(description="The newest good backup")] = None
     uptime: Annotated[
         list[ComponentUptime], ListMap("name"), Field(max_length=16, description="Ninety daily buckets a component")

@@ -12,6 +12,7 @@ from ..domain.components import component_statuses, stack_conditions
 from ..domain.detection import storm_brake
 from ..domain.patching import merge_patch
 from ..ports import INCIDENT, JSON, STACK, Key, Ports
+from .blocks import BlockKeeper
 from .detector import Detector
 from .invalid import say_invalid
 from .prober import StackProber
@@ -28,6 +29,7 @@ class StackController:
         self._prober = prober
         self._nudge = nudge
         self._detector = Detector(ports, prober)
+        self._keeper = BlockKeeper(ports)
         self._seen: dict[Key, tuple[int, float, int]] = {}
         self._reminded: dict[Key, int] = {}
 
@@ -59,6 +61,7 @@ class StackController:
         )
         await self._write(stack, obj, before, status)
         await self._remind(key, stack, obj, status, now)
+        await self._keeper.look(stack, obj)
         await self._detector.look(stack, obj, [c.name for c in states if c.state is ComponentState.MAJOR_OUTAGE])
         return stack.spec.detection.pace
 

@@ -26,10 +26,11 @@ class Events(Protocol):
 
 @dataclass(frozen=True)
 class Self:
-    """Where the operator itself runs; both empty when it runs outside a cluster."""
+    """Where the operator itself runs; all empty when it runs outside a cluster."""
 
     namespace: str = ""
     pod: str = ""
+    address: str = ""
 
     def is_of(self, namespace: str, workload: str) -> bool:
         """Whether a workload is the operator's own: a pod bears its name and a number, or a hash and a suffix."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -74,3 +74,12 @@ class Redis(Protocol):
         self, target: RedisTarget, clients: Sequence[ClientIdentity], min_idle: float, timeout: float
     ) -> int | None:
         """How many of these still live and are idle for so long; None without an answer."""
+
+    async def deny(self, target: RedisTarget, keys: Mapping[str, str], seconds: int, timeout: float) -> str:
+        """Set each key to its value for so many seconds, unless it is there already; '' or why it was not done."""
+
+    async def denied(self, target: RedisTarget, keys: Sequence[str], timeout: float) -> Sequence[str] | None:
+        """Which of the keys are there; None without an answer."""
+
+    async def allow(self, target: RedisTarget, keys: Mapping[str, str], timeout: float) -> int | None:
+        """Delete the keys that still hold this value; how many, None without an answer."""

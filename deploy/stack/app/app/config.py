@@ -22,6 +22,7 @@ class Settings:
     qdrant_collection: str = "documents"
     rate_limit_requests: int = 100
     rate_limit_window: int = 60
+    trusted_proxies: str = ""
     health_timeout: float = 2.0
     api_url: str = "http://api:8000"
 

@@ -16,6 +16,7 @@ from app.failures import database_failure
 from app.http_failures import qdrant_failure
 from app.metrics import Metrics
 from app.middleware import RequestMiddleware
+from app.ratelimit import Proxies
 from app.resources import make_limiter, make_redis, opened
 from app.routes import router
 
@@ -32,7 +33,12 @@ def create_app(configured: Settings) -> FastAPI:
             yield
 
     application = FastAPI(title="DocuQuery", version=__version__, lifespan=lifespan)
-    application.add_middleware(RequestMiddleware, limiter=make_limiter(configured, redis), metrics=metrics)
+    application.add_middleware(
+        RequestMiddleware,
+        limiter=make_limiter(configured, redis),
+        metrics=metrics,
+        proxies=Proxies.parse(configured.trusted_proxies),
+    )
     application.include_router(router)
     for failure in (psycopg.Error, PoolTimeout, TooManyRequests):
         application.add_exception_handler(failure, database_error)

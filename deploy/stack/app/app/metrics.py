@@ -24,6 +24,7 @@ class Metrics:
         )
         self.in_progress = Gauge("http_requests_in_progress", "Requests being answered", registry=self.registry)
         self.rate_limited = Counter("rate_limited", "Requests refused with 429", registry=self.registry)
+        self.denied = Counter("denied", "Requests of blocked clients, refused with 403", registry=self.registry)
         self.queue = Gauge("celery_queue_length", "Tasks that wait for a worker", ["queue"], registry=self.registry)
 
     def observe(self, method: str, path: str, status: int, seconds: float) -> None:

@@ -11,14 +11,15 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.metrics import Metrics
-from app.ratelimit import EXEMPT_PATHS, RateLimiter, Verdict, client_of
+from app.ratelimit import EXEMPT_PATHS, Proxies, RateLimiter, Verdict
 
 
 class RequestMiddleware:
     """Limits, counts, times and logs."""
 
-    def __init__(self, app: ASGIApp, limiter: RateLimiter, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, limiter: RateLimiter, metrics: Metrics, proxies: Proxies) -> None:
         """Stand in front of `app`."""
+        self._proxies = proxies
         self._app = app
         self._limiter = limiter
         self._metrics = metrics
@@ -28,7 +29,7 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = Exchange(scope, send)
+        exchange = Exchange(scope, send, self._proxies)
         self._metrics.in_progress.inc()
         try:
             await self._answer(exchange, receive)
@@ -44,13 +45,17 @@ class RequestMiddleware:
         if verdict.allowed:
             await self._app(exchange.scope, receive, exchange.send)
         else:
+            if verdict.blocked:
+                exchange.event = "denied"
+                self._metrics.denied.inc()
             await refusal(verdict)(exchange.scope, receive, exchange.send)
 
 
 def refusal(verdict: Verdict) -> JSONResponse:
     """403 for a blocked client, 429 with the seconds to wait for a fast one."""
     if verdict.blocked:
-        return JSONResponse({"detail": "this client is blocked for now", "reason": "blocked"}, 403)
+        text = "requests from this address are refused for a time, because there were far too many of them"
+        return JSONResponse({"detail": text, "reason": "blocked"}, 403)
     wait = str(verdict.retry_after)
     body = {"detail": f"too many requests, try again in {wait} s", "reason": "rate_limit"}
     return JSONResponse(body, 429, headers={"Retry-After": wait})
@@ -59,15 +64,16 @@ def refusal(verdict: Verdict) -> JSONResponse:
 class Exchange:
     """One request and what is known about its answer."""
 
-    def __init__(self, scope: Scope, send: Send) -> None:
+    def __init__(self, scope: Scope, send: Send, proxies: Proxies) -> None:
         """Start the clock."""
         self.scope = scope
+        self.event = "request"
         self.status = 500
         self._send = send
         self._started = time.perf_counter()
         self._headers = Headers(scope=scope)
         peer = scope.get("client")
-        self.client = client_of(self._headers.get("x-forwarded-for"), peer[0] if peer else None)
+        self.client = proxies.client(",".join(self._headers.getlist("x-forwarded-for")), peer[0] if peer else None)
 
     async def send(self, message: Message) -> None:
         """Pass the answer on and remember its status."""
@@ -93,7 +99,7 @@ class Exchange:
         """Write the access log line."""
         line: dict[str, Any] = {
             "ts": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "event": "rate_limit" if self.status == 429 else "request",
+            "event": "rate_limit" if self.status == 429 else self.event,
             "client": self.client,
             "user": self._headers.get("x-user-id", "")[:64] or None,
             "method": self.scope["method"],

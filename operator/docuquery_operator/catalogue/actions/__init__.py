@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..base import Action
+from .block_clients import BlockClients
 from .clients import KillIdleClients
 from .passive import ProposeMemory, ProposeVolume, WaitForRecovery
 from .restart_workload import RestartWorkload
@@ -14,6 +15,7 @@ _ALL: tuple[Action, ...] = (
     TerminateIdleSessions(),
     TerminateBlocker(),
     KillIdleClients(),
+    BlockClients(),
     WaitForRecovery(),
     ProposeMemory(),
     ProposeVolume(),

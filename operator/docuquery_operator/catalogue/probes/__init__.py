@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..base import Probe
+from .blocking import ClientBlocking
 from .http import HttpHealth
 from .network import ServiceNetwork
 from .postgres import PostgresConnections, PostgresDisk, PostgresLocks, PostgresReady, PostgresRecovery
@@ -13,6 +14,7 @@ _ALL: tuple[Probe, ...] = (
     Workload(),
     ServiceNetwork(),
     HttpHealth(),
+    ClientBlocking(),
     PostgresReady(),
     PostgresConnections(),
     PostgresLocks(),
