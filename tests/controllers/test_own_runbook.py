@@ -71,6 +71,11 @@ def volume(rig: Rig) -> None:
     rig.server.put(CLAIM, {"metadata": {"name": "data", "namespace": NAMESPACE}, "status": status})
 
 
+def with_blocking(rig: Rig) -> None:
+    """Clients may be kept out."""
+    rig.edit_stack(lambda s: [c.update(blocking={"enforcer": "ApiDenySet"}) for c in s["spec"]["components"].values()])
+
+
 def worlds() -> dict[str, Callable[[Rig], Any]]:
     """States in which the probes find as much and as little as they can."""
     blocker = Blocker(7, "start", "docuquery", "report", 5, 90.0)
@@ -90,6 +95,7 @@ def worlds() -> dict[str, Callable[[Rig], Any]]:
         "api with dependencies": lambda rig: setattr(rig.network, "http", lambda _h, _p: HttpAnswer(503, health)),
         "api silent": lambda rig: setattr(rig.network, "http", lambda _h, _p: HttpAnswer(0, problem="timeout")),
         "with a volume": volume,
+        "with blocking": with_blocking,
         "no workload": lambda rig: rig.server.remove(STATEFUL_SET, NAMESPACE, "postgres"),
     }
 
