@@ -180,7 +180,7 @@ async def test_refused_with_a_reason(monkeypatch: pytest.MonkeyPatch, case: str)
     status = await world.tried()
     blocked = condition(status, "HealBlocked") or condition(status, "NeedsHuman")
     assert blocked == reason, status["conditions"]
-    assert (world.blocks(), world.rig.redis.keys) == ([], {})
+    assert (world.blocks(), world.rig.redis.set_keys) == ([], {})
     assert any(d.get("message") for d in status["decisions"])
 
 
@@ -193,7 +193,7 @@ async def test_a_private_client_may_be_blocked_where_the_stack_says_so_but_no_po
     world.flood.flooding = [PRIVATE, pod["status"]["podIP"], "10.60.0.9"]
     await world.tried(40)
     assert [b["addresses"] for b in world.blocks()] == [[PRIVATE]]
-    assert set(world.rig.redis.keys) == {f"blocked_client:{PRIVATE}"}
+    assert set(world.rig.redis.set_keys) == {f"blocked_client:{PRIVATE}"}
 
 
 async def test_an_only_client_is_taken_for_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,18 +250,18 @@ async def test_what_a_person_takes_out_is_not_put_in_again(monkeypatch: pytest.M
     world = World(monkeypatch, BLOCKING["set"])
     await world.healed()
     world.flood.flooding = []
-    world.rig.redis.keys.clear()
+    world.rig.redis.set_keys.clear()
     await world.live(BEGINS_WITHIN + 20)
-    assert (world.blocks(), world.rig.redis.keys) == ([], {})
+    assert (world.blocks(), world.rig.redis.set_keys) == ([], {})
     assert "BlockGone" in world.rig.all_events()
 
 
 async def test_a_block_of_a_persons_own_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, BLOCKING["set"])
-    world.rig.redis.keys[f"blocked_client:{ABUSER}"] = ("mine", 1e12)
+    world.rig.redis.set_keys[f"blocked_client:{ABUSER}"] = ("mine", 1e12)
     world.flood.block_helps = False
     await world.tried(180)
-    assert world.rig.redis.keys[f"blocked_client:{ABUSER}"] == ("mine", 1e12)
+    assert world.rig.redis.set_keys[f"blocked_client:{ABUSER}"] == ("mine", 1e12)
 
 
 @pytest.mark.parametrize("how", BLOCKING)

@@ -76,12 +76,12 @@ class RedisState:
     ended: list[ClientIdentity] = field(default_factory=list)
     answers_admin: bool = True
     targets: list[RedisTarget] = field(default_factory=list)
-    keys: dict[str, tuple[str, float]] = field(default_factory=dict)
+    set_keys: dict[str, tuple[str, float]] = field(default_factory=dict)
     now: Callable[[], float] = lambda: 0.0
 
     def there(self, key: str) -> str:
         """Value of a key whose time is not up."""
-        value, until = self.keys.get(key, ("", 0.0))
+        value, until = self.set_keys.get(key, ("", 0.0))
         return value if until > self.now() else ""
 
 
@@ -123,7 +123,7 @@ class FakeRedis:
         async def effect() -> str:
             for key, value in keys.items():
                 if self._state.answers_admin and not self._state.there(key):
-                    self._state.keys[key] = (value, self._state.now() + seconds)
+                    self._state.set_keys[key] = (value, self._state.now() + seconds)
             return "" if self._state.answers_admin else "refused"
 
         return await self._faults.around("deny", effect)
@@ -138,7 +138,7 @@ class FakeRedis:
         async def effect() -> int | None:
             mine = [k for k, v in keys.items() if self._state.there(k) == v]
             for key in mine if self._state.answers_admin else []:
-                del self._state.keys[key]
+                del self._state.set_keys[key]
             return len(mine) if self._state.answers_admin else None
 
         return await self._faults.around("allow", effect)
