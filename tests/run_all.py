@@ -47,7 +47,7 @@ def stages() -> list[Stage]:
             ),
         ),
         Stage("unit", ([*PYTEST, "-n", "2", *existing("unit", "controllers", "properties")],)),
-        Stage("services", ([*PYTEST, *existing("stack", "adapters")],), ("postgresql", "redis-server")),
+        Stage("services", ([*PYTEST, *existing("stack", "adapters")],), ("postgresql", "redis-server", "prometheus")),
         Stage("apiserver", ([*PYTEST, *existing("apiserver", "chart")],)),
         Stage(
             "e2e",
@@ -60,7 +60,13 @@ def stages() -> list[Stage]:
                     *PYTEST,
                     "-n",
                     "3",
-                    *existing("e2e/test_scenarios.py", "e2e/test_people.py", "e2e/test_detection.py", "e2e/test_redis.py"),
+                    *existing(
+                        "e2e/test_scenarios.py",
+                        "e2e/test_people.py",
+                        "e2e/test_detection.py",
+                        "e2e/test_redis.py",
+                        "e2e/test_thresholds.py",
+                    ),
                 ],
             ),
         ),
@@ -111,7 +117,9 @@ def install(packages: tuple[str, ...]) -> None:
     if shutil.which("apt-get") is None:
         raise SystemExit(f"please install {', '.join(missing)}; this machine has no apt-get to do it")
     subprocess.run(["apt-get", "update", "-qq"], stdin=subprocess.DEVNULL, check=True)
-    subprocess.run(["apt-get", "install", "-y", "-qq", *missing], stdin=subprocess.DEVNULL, check=True)
+    subprocess.run(
+        ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing], stdin=subprocess.DEVNULL, check=True
+    )
 
 
 def _installed(package: str) -> bool:

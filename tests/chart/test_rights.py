@@ -25,7 +25,7 @@ VARIABLES: dict[tuple[str, str], tuple[Kind, ...]] = {
     ("catalogue/actions/restart_workload.py", "revisions"): (ports.REPLICA_SET, ports.CONTROLLER_REVISION),
     ("controllers/blocks.py", "kind"): (ports.INGRESS, ports.NETWORK_POLICY),
     ("controllers/invalid.py", "kind"): (ports.STACK, ports.INCIDENT),
-    ("controllers/gather.py", "kind"): (ports.REPLICA_SET, ports.CONTROLLER_REVISION),
+    ("catalogue/shared.py", "kind"): (ports.REPLICA_SET, ports.CONTROLLER_REVISION),
     ("controllers/unserved.py", "self._kind"): OURS[3:],
     ("runtime/process.py", "kind"): OURS,
     ("runtime/resync.py", "kind"): OURS,

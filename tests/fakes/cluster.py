@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from docuquery_operator.api.common import format_time
-from docuquery_operator.ports import JSON, POD, Clock, Conflict, Kind, Refused
+from docuquery_operator.ports import JSON, POD, POD_METRICS, Clock, Conflict, Kind, Refused
 from tests.fakes.faults import Faults
 
 WITH_STATUS = {
@@ -45,6 +45,7 @@ class FakeServer:
         self.budgets: dict[str, str] = {}
         self.log_texts: dict[tuple[str, bool], str] = {}
         self.unserved: set[str] = set()
+        self.pod_usage: list[JSON] = []
         self.admission: list[Callable[[Kind, JSON], None]] = []
         self.on_delete: list[Callable[[Kind, JSON], None]] = []
 
@@ -164,6 +165,8 @@ class FakeCluster:
 
     async def list(self, kind: Kind, namespace: str, selector: str = "") -> Sequence[JSON]:
         async def effect() -> Sequence[JSON]:
+            if kind is POD_METRICS:
+                return copy.deepcopy(self.server.pod_usage)
             return self.server.all(kind, namespace, selector)
 
         return await self.faults.around(f"list {kind.plural}", effect)

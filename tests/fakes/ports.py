@@ -236,6 +236,7 @@ class FakeMetrics:
     refusals: Counter[str] = field(default_factory=Counter)
     steps: list[tuple[str, str]] = field(default_factory=list)
     probes: Counter[str] = field(default_factory=Counter)
+    levels: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def refused(self, reason: str) -> None:
         self.refusals[reason] += 1
@@ -245,3 +246,6 @@ class FakeMetrics:
 
     def probe(self, probe: str, seconds: float) -> None:
         self.probes[probe] += 1
+
+    def service_level(self, source: str, level: str) -> None:
+        self.levels[source, level] += 1

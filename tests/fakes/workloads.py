@@ -50,7 +50,7 @@ class Simulator:
     def workload(self, kind: Kind, name: str, now: datetime, replicas: int = 1) -> None:
         """A workload with ready pods, a Service of the same name and its endpoints."""
         labels = {"app.kubernetes.io/name": name}
-        container = {"name": name, "image": f"{name}:1", "resources": {"limits": {"memory": "256Mi"}}}
+        container = {"name": name, "image": f"{name}:1", "resources": {"limits": {"memory": "256Mi", "cpu": "500m"}}}
         template = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
         spec = {"replicas": replicas, "selector": {"matchLabels": labels}, "template": template}
         self.server.put(kind, {"metadata": self._meta(name), "spec": spec, "status": {"observedGeneration": 0}})

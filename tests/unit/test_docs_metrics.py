@@ -56,6 +56,7 @@ def test_the_names_are_those_of_the_exposition() -> None:
     metrics.refused("Cooldown")
     metrics.step("restartWorkload", "Healed")
     metrics.probe("workload", 0.1)
+    metrics.service_level("pods", "none")
     metrics.reconciled(Key("stacks", "here", "docuquery"), "success", 0.1)
     metrics.resync_finds.labels("stacks").inc()
     lines = [line for line in metrics.text().decode().splitlines() if not line.startswith("#")]

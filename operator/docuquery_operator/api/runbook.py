@@ -93,6 +93,13 @@ class CauseSpec(ApiModel):
     ] = False
 
 
+class SeverityRule(ApiModel):
+    """A severity that its incidents take while an expression holds."""
+
+    severity: Annotated[Severity, Field(description="Severity while the expression is true")]
+    when: Expression
+
+
 class Verify(ApiModel):
     """When a remedy counts as having worked."""
 
@@ -136,6 +143,19 @@ class RunbookSpec(ApiModel):
     incident_type: Annotated[TypeName, Field(description="Value of Incident.spec.type that this runbook serves")]
     title: Annotated[str, Field(max_length=200, description="Title for people")] = ""
     severity: Annotated[Severity, Field(description="Severity of its incidents")]
+    severities: Annotated[
+        list[SeverityRule],
+        ListMap("severity"),
+        Field(
+            max_length=4,
+            description="Other severities by what is found, first match wins; an open incident that the operator has opened "
+            "is raised, never lowered",
+        ),
+    ] = []
+    open_incidents: Annotated[
+        bool,
+        Field(description="Open an Incident when its symptom shows on a Stack; false: only people and alerts open them"),
+    ] = True
     component_type: Annotated[ComponentType, Field(description="Type of the component that its incidents are about")]
     parameters: Annotated[list[ParameterSpec], ListMap("name"), Field(max_length=16, description="Parameters")] = []
     diagnose: Annotated[list[ProbeSpec], ListMap("name"), Field(max_length=16, description="Probes, run side by side")]

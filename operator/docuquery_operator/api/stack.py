@@ -173,6 +173,28 @@ class Threshold(ApiModel):
     error_rate: Annotated[Percent, Field(description="Share of failed requests")]
 
 
+LABEL_PATTERN = r"^[a-zA-Z_][a-zA-Z0-9_]{0,62}$"
+
+
+class PrometheusServer(ApiModel):
+    """A Prometheus server that knows the api's metrics; it is asked by HTTP, without a password."""
+
+    service: Annotated[Name, Field(description="Its Service in the Stack's namespace")]
+    port: Annotated[Port, Field(description="Port of the Service")] = 9090
+    labels: Annotated[
+        dict[
+            Annotated[str, Field(pattern=LABEL_PATTERN, max_length=63)],
+            Annotated[str, Field(min_length=1, max_length=253)],
+        ],
+        Field(max_length=8, description="Labels of the api's series there, such as {namespace: docuquery, service: api}"),
+        Cel("size(self) > 0", "labels must say which series are the api's, such as {namespace: docuquery, service: api}"),
+        Cel(
+            f"self.all(name, name.matches('{LABEL_PATTERN}'))",
+            "a label's name must be letters, digits and '_', such as namespace or service",
+        ),
+    ]
+
+
 class Thresholds(ApiModel):
     """Alert thresholds of the source runbook."""
 
@@ -180,6 +202,13 @@ class Thresholds(ApiModel):
     critical: Annotated[Threshold, Field(description="Opens a P1")] = Threshold(response_time="5s", error_rate="10%")
     warning: Annotated[Threshold, Field(description="Opens a P2")] = Threshold(response_time="2s", error_rate="5%")
     info: Annotated[Threshold, Field(description="Opens a P3")] = Threshold(response_time="1s", error_rate="1%")
+    min_requests: Annotated[
+        int, Field(ge=1, le=1_000_000, description="Requests in the window below which nothing is said of them")
+    ] = 20
+    prometheus: Annotated[
+        PrometheusServer | None,
+        Field(description="Server to ask for the figures; absent: the metrics of the api's pods, else requests of our own"),
+    ] = None
 
 
 class Budget(ApiModel):

@@ -21,12 +21,16 @@ from ..ports import Ports
 
 @dataclass
 class Round:
-    """One round of probes on one Stack: what one probe has read, the others need not read again."""
+    """One round of probes on one Stack: what one probe has read, the others need not read again.
+
+    memory: what probes keep from round to round; losing it costs time, never a wrong answer.
+    """
 
     stack: Stack
     ports: Ports
     timeout: float
     now: datetime
+    memory: dict[object, Any] = field(default_factory=dict)
     _shared: dict[object, asyncio.Future[Any]] = field(default_factory=dict)
 
     @property

@@ -42,7 +42,8 @@ def mistakes(spec: RunbookSpec) -> Iterator[Mistake]:
 
 def expressions(spec: RunbookSpec) -> list[tuple[str, str]]:
     """Path and text of each expression."""
-    return [("symptom", spec.symptom), *((f"causes[{c.name}].when", c.when) for c in spec.causes)]
+    severities = ((f"severities[{r.severity}].when", r.when) for r in spec.severities)
+    return [("symptom", spec.symptom), *severities, *((f"causes[{c.name}].when", c.when) for c in spec.causes)]
 
 
 def among(name: str, known: Iterable[str]) -> str:

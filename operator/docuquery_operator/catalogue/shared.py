@@ -10,7 +10,18 @@ from typing import Any
 from ..api.common import ObjectMeta, SecretRef
 from ..api.stack import Component, ComponentType, Endpoint, Stack, StackSpec, WorkloadRef
 from ..domain.pods import PodFacts, owned, pod_facts
-from ..ports import ENDPOINT_SLICE, JSON, POD, SECRET, SERVICE, WORKLOADS, DatabaseTarget, RedisTarget
+from ..ports import (
+    CONTROLLER_REVISION,
+    ENDPOINT_SLICE,
+    JSON,
+    POD,
+    REPLICA_SET,
+    SECRET,
+    SERVICE,
+    WORKLOADS,
+    DatabaseTarget,
+    RedisTarget,
+)
 from .base import Round
 
 _EXPRESSIONS = {"In": "{} in ({})", "NotIn": "{} notin ({})", "Exists": "{}", "DoesNotExist": "!{}"}
@@ -47,6 +58,21 @@ async def pod_objects(round_: Round, component: Component) -> Sequence[JSON]:
     return [p for p in found if owned(p, owner)]
 
 
+async def revisions(round_: Round, component: Component) -> Sequence[JSON]:
+    """The workload's own ReplicaSets or ControllerRevisions."""
+    owner, ref = await workload(round_, component), component.workload
+    selector = selector_of(owner)
+    if owner is None or not selector:
+        return []
+    kind = CONTROLLER_REVISION if ref.kind == "StatefulSet" else REPLICA_SET
+
+    async def read() -> Sequence[JSON]:
+        return await round_.ports.cluster.list(kind, round_.namespace, selector)
+
+    found: Sequence[JSON] = await round_.once(("revisions", ref.kind, selector), read)
+    return [r for r in found if owned(r, owner)]
+
+
 def selector_of(owner: JSON | None) -> str:
     """Label selector of a workload as the API takes it; '' when it has none."""
     selector: JSON = (owner or {}).get("spec", {}).get("selector") or {}
@@ -69,8 +95,7 @@ async def service(round_: Round, component: Component) -> JSON | None:
     return found
 
 
-async def endpoints(round_: Round, component: Component) -> Sequence[str]:
-    """Addresses of the Service's ready endpoints."""
+async def _slices(round_: Round, component: Component) -> Sequence[JSON]:
     if component.endpoint is None:
         return []
     name = component.endpoint.service
@@ -78,10 +103,28 @@ async def endpoints(round_: Round, component: Component) -> Sequence[str]:
     async def read() -> Sequence[JSON]:
         return await round_.ports.cluster.list(ENDPOINT_SLICE, round_.namespace, f"kubernetes.io/service-name={name}")
 
-    slices: Sequence[JSON] = await round_.once(("endpoints", name), read)
+    found: Sequence[JSON] = await round_.once(("endpoints", name), read)
+    return found
+
+
+async def pod_port(round_: Round, component: Component) -> int:
+    """The port of the component's pods behind the port of its Service; the latter where nothing else is told."""
+    assert component.endpoint is not None
+    port = component.endpoint.port
+    ours = await service(round_, component)
+    entries: Sequence[JSON] = (ours or {}).get("spec", {}).get("ports") or []
+    name = next((e.get("name") or "" for e in entries if e.get("port") == port), None)
+    if name is None:
+        return port
+    behind = [p for s in await _slices(round_, component) for p in s.get("ports") or [] if (p.get("name") or "") == name]
+    return int(next((p["port"] for p in behind if p.get("port")), port))
+
+
+async def endpoints(round_: Round, component: Component) -> Sequence[str]:
+    """Addresses of the Service's ready endpoints."""
     return [
         address
-        for s in slices
+        for s in await _slices(round_, component)
         for e in s.get("endpoints") or []
         if (e.get("conditions") or {}).get("ready", True)
         for address in e.get("addresses") or []

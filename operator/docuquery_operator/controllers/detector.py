@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
-from datetime import datetime
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 
 from ..api.common import HealMode, format_time
 from ..api.incident import Incident, Phase
 from ..api.stack import Stack
-from ..catalogue.runbooks import shipped
+from ..catalogue.probes.service_level import ServiceLevelProbe
+from ..catalogue.service_levels import lag_seconds
 from ..domain import parameters
-from ..domain.detection import GRACE, KnownIncident, Opening, Suspicion, number_of, openings
+from ..domain.detection import GRACE, KnownIncident, Opening, Raising, Suspicion, number_of, openings, raisings
+from ..domain.references import references
+from ..domain.thresholds import Level
 from ..ports import INCIDENT, JSON, STACK, Conflict, Ports
 from .gather import Gatherer
 from .prober import StackProber
@@ -24,18 +27,19 @@ log = logging.getLogger(__name__)
 
 
 class Detector:
-    """Looks with the probes and the symptom of each shipped runbook, or of the one that overrides it."""
+    """Looks with the probes and the symptom of each runbook in force in the Stack's namespace, shipped or its own."""
 
     def __init__(self, ports: Ports, prober: StackProber) -> None:
         self._ports = ports
         self._prober = prober
         self._gather = Gatherer(ports, prober)
 
-    async def look(self, stack: Stack, obj: JSON, sick: Collection[str]) -> None:
-        """Open what is to be opened; mode Off means that nobody wants this Stack to be looked at."""
+    async def look(self, stack: Stack, obj: JSON, sick: Collection[str], levels: Mapping[str, Level | None]) -> None:
+        """Open what is to be opened; mode Off means that nobody wants this Stack to be looked at. levels: of services."""
         if not stack.spec.detection.open_incidents or stack.spec.healing.mode is HealMode.OFF:
             return
-        suspicions = [s for kind in sorted(shipped()) for s in await self._suspicions(stack, kind)]
+        kinds = await self._gather.incident_types(stack.metadata.namespace)
+        suspicions = [s for kind in kinds for s in await self._suspicions(stack, kind, levels)]
         if not any(s.streak.verdict.symptom for s in suspicions):
             return
         now = self._ports.clock.now()
@@ -43,17 +47,29 @@ class Detector:
         for opening in openings(stack, suspicions, sick, rolling, known, now):
             if self._ports.leader.leading():
                 await self._open(stack, obj, opening, now)
+        for raising in raisings(stack, suspicions, rolling, known, now):
+            if self._ports.leader.leading():
+                await self._raise(stack, obj, raising)
 
-    async def _suspicions(self, stack: Stack, incident_type: str) -> list[Suspicion]:
+    async def _suspicions(self, stack: Stack, incident_type: str, levels: Mapping[str, Level | None]) -> list[Suspicion]:
         chosen = await self._gather.runbook(stack.metadata.namespace, incident_type)
-        if chosen.spec is None or chosen.problem is not None:
+        if chosen.spec is None or chosen.problem is not None or not chosen.spec.open_incidents:
             return []
+        of_levels = {p.name: p for p in chosen.spec.diagnose if p.probe == ServiceLevelProbe.name}
+        # A symptom of the service level alone is known already: no need to ask all the other probes of it each round.
+        named = {(r.name, r.key) for r in references(chosen.spec.symptom)}
+        alone = bool(of_levels) and named <= {(name, "level") for name in of_levels}
+        lag = timedelta(seconds=lag_seconds(stack)) if of_levels else timedelta(0)
         values = parameters.resolve(chosen.spec, None)
         found = []
         for name, component in sorted(stack.spec.components.items()):
-            if component.type.value == chosen.spec.component_type:
-                seen = await self._prober.diagnose(stack, chosen.spec, chosen.source, name, values)
-                found.append(Suspicion(incident_type, name, seen.streak))
+            if component.type.value != chosen.spec.component_type:
+                continue
+            if alone and levels.get(name) in (None, Level.NONE):
+                continue
+            seen = await self._prober.diagnose(stack, chosen.spec, chosen.source, name, values)
+            facts = "; ".join(str(seen.findings.get(n, {}).get("summary", "")) for n in of_levels)
+            found.append(Suspicion(incident_type, name, seen.streak, lag, facts))
         return found
 
     async def _rolling(self, stack: Stack, now: datetime) -> list[str]:
@@ -69,20 +85,29 @@ class Detector:
     async def _open(self, stack: Stack, obj: JSON, opening: Opening, now: datetime) -> None:
         namespace, name = stack.metadata.namespace, opening.name
         if opening.again:
-            body: JSON = {"spec": {"refiredAt": format_time(now)}}
+            again: JSON = {"refiredAt": format_time(now)}
+            body: JSON = {"spec": again | ({"severity": opening.severity.value} if opening.severity else {})}
             await self._ports.cluster.patch(INCIDENT, namespace, name, body)
         elif not await self._created(stack, opening):
             return
         log.info("incident opened", extra={"incident": name, "again": opening.again})
         await self._ports.events.post(STACK, obj, "Warning", "IncidentOpened", f"{name}: {opening.description}")
 
+    async def _raise(self, stack: Stack, obj: JSON, raising: Raising) -> None:
+        body: JSON = {"spec": {"severity": raising.severity.value}}
+        await self._ports.cluster.patch(INCIDENT, stack.metadata.namespace, raising.name, body)
+        text = f"{raising.name} is {raising.severity} now: {raising.description}"
+        await self._ports.events.post(STACK, obj, "Warning", "IncidentRaised", text)
+
     async def _created(self, stack: Stack, opening: Opening) -> bool:
-        spec = {
+        spec: JSON = {
             "stackRef": {"name": stack.metadata.name},
             "type": opening.incident_type,
             "component": opening.component,
             "description": opening.description,
         }
+        if opening.severity is not None:
+            spec["severity"] = opening.severity.value
         labels = {STACK_LABEL: stack.metadata.name, OPENED_BY_LABEL: "detector"}
         body = {"metadata": {"name": opening.name, "labels": labels}, "spec": spec}
         try:
@@ -116,4 +141,5 @@ def _known(obj: JSON, stack: str) -> KnownIncident | None:
         number=number_of(incident.metadata.name, stack, incident.spec.type),
         ended=ended,
         by_hand=by_hand,
+        severity=incident.spec.severity or (status.severity if status else None),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,13 +19,11 @@ from ..catalogue.actions import ACTIONS
 from ..catalogue.base import PlanContext, Round
 from ..catalogue.runbooks import problem_of, shipped
 from ..domain import parameters
-from ..domain.pods import foreign_rollout, owned
+from ..domain.pods import foreign_rollout
 from ..domain.rollout import gap
 from ..domain.world import Effect, EffectState, PlannedStep, Problem, Refusal, Risk, Target, World
 from ..ports import (
-    CONTROLLER_REVISION,
     MAINTENANCE_WINDOW,
-    REPLICA_SET,
     RUNBOOK,
     STACK,
     ApiError,
@@ -140,9 +138,23 @@ class Gatherer:
         view: Stack | Problem = await self._view(("stack", namespace, name), read, fresh)
         return view
 
+    async def incident_types(self, namespace: str) -> list[str]:
+        """Types that a runbook serves in this namespace, shipped or of its own."""
+        own = ((o.get("spec") or {}).get("incidentType") for o in await self._runbooks(namespace))
+        return sorted({*shipped(), *(name for name in own if isinstance(name, str))})
+
+    async def _runbooks(self, namespace: str) -> Sequence[dict[str, Any]]:
+        """Runbooks of the namespace, read once a second at most, whoever asks."""
+
+        async def read() -> Sequence[dict[str, Any]]:
+            return await self._ports.cluster.list(RUNBOOK, namespace)
+
+        found: Sequence[dict[str, Any]] = await self._view(("runbooks", namespace), read, False)
+        return found
+
     async def runbook(self, namespace: str, incident_type: str) -> Chosen:
         async def read() -> Chosen:
-            objects = await self._ports.cluster.list(RUNBOOK, namespace)
+            objects = await self._runbooks(namespace)
             own = [o for o in objects if (o.get("spec") or {}).get("incidentType") == incident_type]
             if len(own) > 1:
                 names = ", ".join(sorted(o["metadata"]["name"] for o in own))
@@ -210,11 +222,8 @@ class Gatherer:
             selector = shared.selector_of(workload)
             if workload is None or not selector:
                 continue
-            ref = component.workload
-            kind = CONTROLLER_REVISION if ref.kind == "StatefulSet" else REPLICA_SET
-            revisions = await self._ports.cluster.list(kind, round_.namespace, selector)
-            at, revision = foreign_rollout([r for r in revisions if owned(r, workload)]) or (None, "")
-            own = self._ports.self.is_of(round_.namespace, ref.name)
+            at, revision = foreign_rollout(await shared.revisions(round_, component)) or (None, "")
+            own = self._ports.self.is_of(round_.namespace, component.workload.name)
             found[name] = Target(at, revision, own, gap(workload))
         return found
 

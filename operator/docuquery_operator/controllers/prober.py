@@ -10,7 +10,7 @@ import json
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,6 +19,7 @@ from ..api.stack import Component, Stack
 from ..catalogue import shared
 from ..catalogue.base import ProbeContext, Round
 from ..catalogue.probes import PROBES
+from ..catalogue.service_levels import service_level
 from ..domain.causes import Findings, Verdict, judge
 from ..domain.components import judge_component
 from ..domain.world import Neighbour, Streak
@@ -55,6 +56,7 @@ class StackProber:
         self._ports = ports
         self._aside = aside
         self._histories: dict[tuple[str, ...], _History] = {}
+        self._memories: dict[str, tuple[datetime, dict[object, Any]]] = {}
 
     async def diagnose(
         self, stack: Stack, runbook: RunbookSpec, source: str, component: str, parameters: Mapping[str, Any]
@@ -129,7 +131,11 @@ class StackProber:
             del self._histories[key]
 
     def _round(self, stack: Stack) -> Round:
-        return Round(stack, self._ports, stack.spec.detection.patience, self._ports.clock.now())
+        now = self._ports.clock.now()
+        _, memory = self._memories.get(stack.metadata.uid, (now, {}))
+        self._memories[stack.metadata.uid] = (now, memory)
+        self._memories = {k: v for k, v in self._memories.items() if now - v[0] <= FORGET_AFTER}
+        return Round(stack, self._ports, stack.spec.detection.patience, now, memory)
 
     async def _findings(self, round_: Round, runbook: RunbookSpec, component: str) -> Findings:
         specs = [(s, resolve(round_.stack, component, s)) for s in runbook.diagnose]
@@ -160,12 +166,14 @@ class StackProber:
             async with asyncio.timeout(round_.timeout * 2 + GRACE_SECONDS):
                 workload = await PROBES["workload"].look(context)
                 answer = await _answer(context)
+                level = await service_level(round_, name, component) if component.type == "Api" else None
         except (TimeoutError, ApiError) as problem:
             return Neighbour(None, 1, f"could not be probed: {problem}"[:200])
         except Exception as problem:
             log.exception("health not known", extra={"component": name})
             return Neighbour(None, 1, f"could not be probed: {type(problem).__name__}")
-        return judge_component(workload, answer)
+        seen = judge_component(workload, answer)
+        return seen if level is None else replace(seen, level=level.level, level_words=level.words)
 
 
 async def _answer(context: ProbeContext) -> str:
@@ -230,4 +238,4 @@ def _continued(before: Streak | None, verdict: Verdict, now: datetime) -> Streak
 
 def _counted(before: Neighbour | None, seen: Neighbour) -> Neighbour:
     same = before is not None and before.healthy == seen.healthy
-    return Neighbour(seen.healthy, (before.rounds + 1) if same and before else 1, seen.summary)
+    return replace(seen, rounds=(before.rounds + 1) if same and before else 1)

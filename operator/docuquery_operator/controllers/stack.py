@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pydantic import ValidationError
 
 from ..api.stack import ComponentState, Stack, StackStatus
-from ..domain.components import component_statuses, stack_conditions
+from ..domain.components import component_statuses, service_level_condition, stack_conditions
 from ..domain.detection import storm_brake
 from ..domain.patching import merge_patch
 from ..ports import INCIDENT, JSON, STACK, Key, Ports
@@ -49,12 +49,14 @@ class StackController:
         now = self._ports.clock.now()
         before = stack.status or StackStatus()
         states = component_statuses(stack, health, before.components, now)
+        conditions = stack_conditions(stack, states, before.conditions, now)
+        conditions = service_level_condition(stack, health, conditions, now)
         up = sum(c.state is ComponentState.OPERATIONAL for c in states)
         status = before.model_copy(
             update={
                 "observed_generation": stack.metadata.generation,
                 "components": states,
-                "conditions": storm_brake(stack, states, stack_conditions(stack, states, before.conditions, now), now),
+                "conditions": storm_brake(stack, states, conditions, now),
                 "summary": f"{up}/{len(states)}",
                 "open_incidents": await self._open_incidents(key, stack),
             }
@@ -62,7 +64,8 @@ class StackController:
         await self._write(stack, obj, before, status)
         await self._remind(key, stack, obj, status, now)
         await self._keeper.look(stack, obj)
-        await self._detector.look(stack, obj, [c.name for c in states if c.state is ComponentState.MAJOR_OUTAGE])
+        down = [c.name for c in states if c.state is ComponentState.MAJOR_OUTAGE]
+        await self._detector.look(stack, obj, down, {name: seen.level for name, seen in health.items()})
         return stack.spec.detection.pace
 
     async def _remind(self, key: Key, stack: Stack, obj: JSON, status: StackStatus, now: datetime) -> None:
@@ -107,7 +110,7 @@ class StackController:
         for component in status.components:
             old = known.get(component.name, component.state)
             if old is not component.state:
-                down = component.state is ComponentState.MAJOR_OUTAGE
+                down = component.state in (ComponentState.MAJOR_OUTAGE, ComponentState.DEGRADED)
                 text = f"{component.name}: {old} → {component.state}: {component.summary}"
                 await self._ports.events.post(
                     STACK, obj, "Warning" if down else "Normal", f"Component{component.state}", text

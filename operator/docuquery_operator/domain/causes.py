@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ..api.common import Severity
 from ..api.runbook import CauseSpec, RunbookSpec
 from . import expressions
 from .redaction import redact
@@ -35,10 +36,11 @@ class Diagnosis:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One round of probes, judged: symptom None means that the data do not say."""
+    """One round of probes, judged: symptom None means that the data do not say. severity: where the findings say one."""
 
     symptom: bool | None
     diagnosis: Diagnosis | None
+    severity: Severity | None = None
 
 
 def judge(runbook: RunbookSpec, findings: Findings, parameters: Mapping[str, Any]) -> Verdict:
@@ -47,7 +49,8 @@ def judge(runbook: RunbookSpec, findings: Findings, parameters: Mapping[str, Any
     symptom = expressions.holds(runbook.symptom, facts)
     if symptom is not True:
         return Verdict(symptom, None)
-    return Verdict(symptom, _first(runbook.causes, facts, findings))
+    severity = next((r.severity for r in runbook.severities if expressions.holds(r.when, facts) is True), None)
+    return Verdict(symptom, _first(runbook.causes, facts, findings), severity)
 
 
 def _first(causes: Sequence[CauseSpec], facts: Mapping[str, Any], findings: Findings) -> Diagnosis | None:

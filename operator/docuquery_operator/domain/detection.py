@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ..api.common import Condition
+from ..api.common import Condition, Severity
 from ..api.stack import Component, ComponentState, ComponentStatus, ComponentType, Stack
 from .conditions import set_condition
 from .healing import UNSTABLE_ROUNDS
@@ -24,18 +24,24 @@ STORM_OVER = timedelta(minutes=5)
 
 @dataclass(frozen=True)
 class Suspicion:
-    """The symptom of one incident type on one component, as its newest rounds of probes show it."""
+    """The symptom of one incident type on one component, as its newest rounds of probes show it.
+
+    lag: how long its figures still show a fault that is over. facts: what people should read of it.
+    """
 
     incident_type: str
     component: str
     streak: Streak
+    lag: timedelta = timedelta(0)
+    facts: str = ""
 
 
 @dataclass(frozen=True)
 class KnownIncident:
     """An incident of the Stack that exists.
 
-    component: '' when it is not known yet. number: which of ours it is, 0 when somebody else opened it.
+    component: '' when it is not known yet. number: which of ours it is, 0 when somebody else opened it. severity: the one in
+    force, None when it is not known yet.
     """
 
     name: str
@@ -44,17 +50,28 @@ class KnownIncident:
     number: int = 0
     ended: datetime | None = None
     by_hand: bool = False
+    severity: Severity | None = None
 
 
 @dataclass(frozen=True)
 class Opening:
-    """An incident to open, or to open again."""
+    """An incident to open, or to open again. severity: None is the runbook's."""
 
     name: str
     incident_type: str
     component: str
     description: str
     again: bool = False
+    severity: Severity | None = None
+
+
+@dataclass(frozen=True)
+class Raising:
+    """An open incident of ours that has got worse than it was opened for."""
+
+    name: str
+    severity: Severity
+    description: str
 
 
 def dependencies(components: Mapping[str, Component], name: str) -> set[str]:
@@ -118,8 +135,33 @@ def openings(
     """What is to be opened now. Pure and repeatable: what it opens is known at the next look, and then it opens nothing."""
     sure = [s for s in suspicions if _sure(stack, s, rolling, now)]
     causes = roots(stack, {*sick, *(s.component for s in sure)})
-    found = [_opening(stack, s, causes[s.component], known, now) for s in sure if s.component in causes]
+    roots_of = [s for s in sure if s.component in causes and not _explained(stack, s, known, now)]
+    found = [_opening(stack, s, causes[s.component], known, now) for s in roots_of]
     return [o for o in found if o is not None]
+
+
+def raisings(
+    stack: Stack, suspicions: Sequence[Suspicion], rolling: Collection[str], known: Sequence[KnownIncident], now: datetime
+) -> list[Raising]:
+    """Open incidents of ours whose findings now say a higher severity; none is ever lowered."""
+    found = []
+    for s in suspicions:
+        wanted = s.streak.verdict.severity
+        if wanted is None or not _sure(stack, s, rolling, now):
+            continue
+        for k in known:
+            ours = k.number and k.ended is None and (k.incident_type, k.component) == (s.incident_type, s.component)
+            if ours and k.severity is not None and wanted < k.severity:
+                found.append(Raising(k.name, wanted, _description(s, [])))
+    return found
+
+
+def _explained(stack: Stack, s: Suspicion, known: Sequence[KnownIncident], now: datetime) -> bool:
+    """Figures of a window that still show, or begin to show, a fault below which has its own incident."""
+    if not s.lag:
+        return False
+    below = dependencies(stack.spec.components, s.component)
+    return any(k.component in below and (k.ended is None or now - k.ended < s.lag) for k in known)
 
 
 def _sure(stack: Stack, s: Suspicion, rolling: Collection[str], now: datetime) -> bool:
@@ -146,9 +188,10 @@ def _opening(
         return None
     text = _description(s, symptoms)
     if last is not None and lately and last.number:
-        return Opening(last.name, s.incident_type, s.component, text, again=True)
+        return Opening(last.name, s.incident_type, s.component, text, again=True, severity=s.streak.verdict.severity)
     number = 1 + max((k.number for k in known if k.incident_type == s.incident_type), default=0)
-    return Opening(incident_name(stack.metadata.name, s.incident_type, number), s.incident_type, s.component, text)
+    name = incident_name(stack.metadata.name, s.incident_type, number)
+    return Opening(name, s.incident_type, s.component, text, severity=s.streak.verdict.severity)
 
 
 def incident_name(stack: str, incident_type: str, number: int) -> str:
@@ -168,4 +211,5 @@ def _description(s: Suspicion, symptoms: Sequence[str]) -> str:
     diagnosis = s.streak.verdict.diagnosis
     cause = f"{diagnosis.name}: {diagnosis.message}" if diagnosis else s.incident_type
     also = f" Only its symptoms: {', '.join(symptoms)}." if symptoms else ""
-    return f"Found by the operator on {s.component}. {cause}.{also}"[:1024]
+    facts = f" {s.facts}." if s.facts else ""
+    return f"Found by the operator on {s.component}. {cause}.{facts}{also}"[:1024]

@@ -6,8 +6,9 @@ Families of the reference api, prometheus-fastapi-instrumentator, starlette_expo
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from .metrics_text import Sample, countable, samples
 from .windows import Grown, Quantile, Scrape, quantile
@@ -35,16 +36,20 @@ Key = tuple[str | float, ...]
 
 @dataclass(frozen=True)
 class Reading:
-    """One page of metrics: totals since the process began, and what is in flight right now."""
+    """One page of metrics: totals since the process began, and what is in flight right now.
+
+    speaks: the page is about requests, though there may have been none yet.
+    """
 
     totals: Mapping[Key, float]
     layout: str = ""
+    speaks: bool = False
     in_progress: float | None = None
     queues: Mapping[str, float] = field(default_factory=dict)
 
-    def scrape(self, process: str = "") -> Scrape[Key]:
+    def scrape(self, process: str = "", began: datetime | None = None) -> Scrape[Key]:
         """For a window."""
-        return Scrape(self.totals, process, self.layout)
+        return Scrape(self.totals, process, self.layout, began)
 
 
 def read(text: str, leave_out: Collection[str] = ()) -> Reading:
@@ -54,14 +59,13 @@ def read(text: str, leave_out: Collection[str] = ()) -> Reading:
         found.setdefault(sample.name, []).append(sample)
     own = OWN_PATHS | set(leave_out)
     users = {name: [s for s in group if path_of(s.labels) not in own] for name, group in found.items()}
-    durations = _durations(users)
+    durations = _durations(found)
     counter = next((r for r in REQUESTS if r in users), "")
     totals: dict[Key, float] = {}
     counted = users.get(counter) or [s for s in users.get(f"{durations}_count", ()) if status_of(s.labels)]
-    for sample in counted:
-        _count(totals, sample)
+    count_all(totals, ((s.labels, s.value) for s in counted))
     for sample in users.get(f"{durations}_bucket", ()):
-        _add(totals, ("le", _bound(sample)), sample.value)
+        _add(totals, ("le", bound_of(sample.labels)), sample.value)
     for end, key in (("sum", "seconds"), ("count", "timed")):
         for sample in users.get(f"{durations}_{end}", ()):
             _add(totals, (key,), sample.value)
@@ -72,7 +76,12 @@ def read(text: str, leave_out: Collection[str] = ()) -> Reading:
         # The path as it came instead of its template: as many series as there are requests.
         totals, layout = {k: v for k, v in totals.items() if k[0] != "path"}, f"{layout}/no paths"
     gauges = [s.value for name in IN_PROGRESS for s in found.get(name, ()) if countable(s.value)]
-    return Reading(totals, layout, sum(gauges) if gauges else None, _queues(found))
+    return Reading(totals, layout, bool(layout) or _announced(text), sum(gauges) if gauges else None, _queues(found))
+
+
+def _announced(text: str) -> bool:
+    """Whether a family of ours has its TYPE line: its first series comes with the first request."""
+    return any(f"# TYPE {name} " in text for name in (*REQUESTS, *(r.removesuffix("_total") for r in REQUESTS), *DURATIONS))
 
 
 def path_of(labels: Mapping[str, str]) -> str:
@@ -90,30 +99,35 @@ def failed(status: str) -> bool:
     return status.startswith("5")
 
 
-def _durations(users: Mapping[str, Sequence[Sample]]) -> str:
+def _durations(found: Mapping[str, Sequence[Sample]]) -> str:
     """The histogram that reaches farthest: one whose last bound is a second cannot tell two seconds from ten."""
-    there = [d for d in DURATIONS if users.get(f"{d}_bucket")]
-    return max(
-        there, key=lambda d: max((b for b in map(_bound, users[f"{d}_bucket"]) if b != math.inf), default=0.0), default=""
-    )
+    there = [d for d in DURATIONS if found.get(f"{d}_bucket")]
+    return max(there, key=lambda d: _reach(found[f"{d}_bucket"]), default="")
 
 
-def _bound(sample: Sample) -> float:
+def _reach(buckets: Sequence[Sample]) -> float:
+    return max((b for b in (bound_of(s.labels) for s in buckets) if b != math.inf), default=0.0)
+
+
+def bound_of(labels: Mapping[str, str]) -> float:
+    """Upper bound of a bucket; what is no number is the last one."""
     try:
-        bound = float(sample.labels.get("le", ""))
+        bound = float(labels.get("le", ""))
     except ValueError:
         return math.inf
     return math.inf if math.isnan(bound) else bound
 
 
-def _count(totals: dict[Key, float], sample: Sample) -> None:
-    status, path = status_of(sample.labels), path_of(sample.labels)
-    _add(totals, ("status", status), sample.value)
-    _add(totals, ("path", path, "requests"), sample.value)
-    if failed(status):
-        _add(totals, ("path", path, "failed"), sample.value)
-    if status == "429":
-        _add(totals, ("path", path, "limited"), sample.value)
+def count_all(totals: dict[Key, float], counted: Iterable[tuple[Mapping[str, str], float]]) -> None:
+    """Add series of requests by status and path."""
+    for labels, value in counted:
+        status, path = status_of(labels), path_of(labels)
+        _add(totals, ("status", status), value)
+        _add(totals, ("path", path, "requests"), value)
+        if failed(status):
+            _add(totals, ("path", path, "failed"), value)
+        if status == "429":
+            _add(totals, ("path", path, "limited"), value)
 
 
 def _add(totals: dict[Key, float], key: Key, value: float) -> None:
@@ -152,8 +166,13 @@ class Figures:
     p95: Quantile | None
     p99: Quantile | None
     per_second: float
-    paths: tuple[PathFigures, ...]
-    timed: float = 0.0
+    paths: tuple[PathFigures, ...] = ()
+    buckets: Mapping[float, float] = field(default_factory=dict)
+
+    @property
+    def timed(self) -> float:
+        """Requests whose time is known."""
+        return max(self.buckets.values(), default=0.0)
 
     @property
     def error_rate(self) -> float | None:
@@ -168,9 +187,8 @@ def figures(grown: Grown[Key]) -> Figures | None:
     by = grown.by
     statuses = {str(k[1]): v for k, v in by.items() if k[0] == "status"}
     buckets = {float(k[1]): v for k, v in by.items() if k[0] == "le"}
-    timed = max(buckets.values(), default=0.0)
     told = {s: v for s, v in statuses.items() if s}
-    requests = sum(statuses.values()) if statuses else timed
+    requests = sum(statuses.values()) if statuses else max(buckets.values(), default=0.0)
     # Without a single status the rate is not known; it is where nothing was asked, too.
     known = bool(told) and len(told) == len(statuses)
     return Figures(
@@ -183,7 +201,7 @@ def figures(grown: Grown[Key]) -> Figures | None:
         p99=quantile(0.99, buckets),
         per_second=requests / grown.covered,
         paths=_paths(by),
-        timed=timed,
+        buckets=buckets,
     )
 
 

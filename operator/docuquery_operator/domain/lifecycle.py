@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from ..api.common import HealMode, Severity, format_time
+from ..api.common import HealMode, Severity, delta, format_time
 from ..api.communication import Communication
-from ..api.incident import IncidentStatus, Phase, StepState, Times
+from ..api.incident import Deadlines, IncidentStatus, Phase, StepState, Times
 from . import escalation, rails
 from .draft import Draft, as_written
 from .world import Refusal, World
@@ -31,18 +31,33 @@ def open_incident(d: Draft, w: World) -> None:
 
 
 def _settings(d: Draft, w: World) -> None:
-    severity = d.incident.spec.severity or (w.runbook.severity if w.runbook else d.status.severity)
+    before = d.status.severity
+    severity = d.incident.spec.severity or (w.runbook.severity if w.runbook else before)
     d.update(
         severity=severity,
         component=w.component or d.status.component,
         runbook=w.runbook_source or d.status.runbook,
         mode=effective_mode(d, w) if w.stack else d.status.mode,
     )
-    opened = d.status.times.opened_at
-    if severity is None or opened is None or d.status.deadlines is not None:
+    opened, known = d.status.times.opened_at, d.status.deadlines
+    if severity is None or opened is None:
         return
     talk = w.stack.spec.communication if w.stack else Communication()
+    if known is not None:
+        if before is not None and severity < before:
+            _raised(d, severity, talk, opened, known)
+        return
     d.update(deadlines=escalation.deadlines(severity, talk, opened), escalation=escalation.path(severity, talk, opened))
+
+
+def _raised(d: Draft, severity: Severity, talk: Communication, opened: datetime, known: Deadlines) -> None:
+    """It got worse: less time is left to answer, counted from now, and never more than there was."""
+    by = min(known.respond_by, d.now + delta(talk.response_times.of(severity)))
+    if known.response == "Pending":
+        d.update(deadlines=known.model_copy(update={"respond_by": by}))
+    sent = {e.to: e for e in d.status.escalation}
+    d.update(escalation=[sent.get(e.to, e) for e in escalation.path(severity, talk, opened)])
+    d.tell("SeverityRaised", f"{severity} now", warning=True)
 
 
 def effective_mode(d: Draft, w: World) -> HealMode:

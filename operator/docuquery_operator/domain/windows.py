@@ -7,6 +7,7 @@ before has begun at zero, so that the first failure is counted.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -31,12 +32,17 @@ class Scrape(Generic[K]):
 
 @dataclass(frozen=True)
 class Grown(Generic[K]):
-    """What grew in a window. covered: seconds of it that were seen; newest: the last scrape; sources: processes seen."""
+    """What grew in a window.
+
+    covered: seconds of it that were seen; newest: the last scrape; sources: how many were seen; mixed: sources that are left
+    out because their counters fall again and again, as where several processes answer at one address.
+    """
 
     by: Mapping[K, float]
     covered: float = 0.0
     newest: datetime | None = None
     sources: int = 0
+    mixed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,11 @@ class _Growth(Generic[K]):
     since: datetime
     until: datetime
     by: Mapping[K, float]
+    fell: bool
+
+
+# A process that is started anew inside its container falls once; more than that is no counter.
+FALLS_ALLOWED = 2
 
 
 class Window(Generic[K]):
@@ -71,14 +82,17 @@ class Window(Generic[K]):
     def over(self, now: datetime) -> Grown[K]:
         """What grew in the window that ends now."""
         start = now - self.length
-        seen = [g for g in self._grown if g.since + (g.until - g.since) / 2 >= start and g.until <= now]
+        near = [g for g in self._grown if g.since + (g.until - g.since) / 2 >= start and g.until <= now]
+        falls = Counter(g.source for g in near if g.fell)
+        mixed = {source for source, times in falls.items() if times > FALLS_ALLOWED}
+        seen = [g for g in near if g.source not in mixed]
         # What did not grow is known as well: an empty bucket of a histogram is a bound.
         total = {key: 0.0 for _, scrape in self._last.values() for key in scrape.totals} if seen else {}
         for growth in seen:
             for key, value in growth.by.items():
                 total[key] = total.get(key, 0.0) + value
         newest = max((g.until for g in seen), default=None)
-        return Grown(total, _covered(seen, start), newest, len({g.source for g in seen}))
+        return Grown(total, _covered(seen, start), newest, len({g.source for g in seen}), tuple(sorted(mixed)))
 
     def _one(self, at: datetime, source: str, scrape: Scrape[K]) -> None:
         known = self._last.get(source)
@@ -92,7 +106,8 @@ class Window(Generic[K]):
             return
         since = self._since(at, known, scrape)
         grown = {key: increase(base.totals.get(key), value) for key, value in scrape.totals.items()}
-        self._grown.append(_Growth(source, since, at, {k: v for k, v in grown.items() if v > 0}))
+        fell = any(value < base.totals.get(key, 0.0) for key, value in scrape.totals.items())
+        self._grown.append(_Growth(source, since, at, {k: v for k, v in grown.items() if v > 0}, fell))
 
     def _base(self, at: datetime, known: tuple[datetime, Scrape[K]] | None, scrape: Scrape[K]) -> Scrape[K] | None:
         """What the totals are compared with; None when nobody knows since when they have grown."""

@@ -12,6 +12,7 @@ from ..api.runbook import RunbookSpec, StepSpec
 from ..api.stack import Stack
 from .causes import Verdict
 from .ledger import Ledger
+from .thresholds import Level
 
 
 class Risk(StrEnum):
@@ -80,11 +81,13 @@ class Streak:
 
 @dataclass(frozen=True)
 class Neighbour:
-    """Health of one component: None is unknown; rounds in a row."""
+    """Health of one component: None is unknown; rounds in a row. level: its service level, where it is known."""
 
     healthy: bool | None
     rounds: int
     summary: str = ""
+    level: Level | None = None
+    level_words: str = ""
 
 
 @dataclass(frozen=True)

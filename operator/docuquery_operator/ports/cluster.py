@@ -71,6 +71,7 @@ MAINTENANCE_WINDOW = Kind(OURS, "v1alpha1", "maintenancewindows", "MaintenanceWi
 BACKUP_JOB = Kind(OURS, "v1alpha1", "backupjobs", "BackupJob")
 RESTORE_JOB = Kind(OURS, "v1alpha1", "restorejobs", "RestoreJob")
 POD = Kind("", "v1", "pods", "Pod")
+POD_METRICS = Kind("metrics.k8s.io", "v1beta1", "pods", "PodMetrics")
 SECRET = Kind("", "v1", "secrets", "Secret")
 SERVICE = Kind("", "v1", "services", "Service")
 CONFIG_MAP = Kind("", "v1", "configmaps", "ConfigMap")

@@ -60,3 +60,6 @@ class Metrics(Protocol):
 
     def probe(self, probe: str, seconds: float) -> None:
         """A probe took this long."""
+
+    def service_level(self, source: str, level: str) -> None:
+        """The figures of an api were read."""

@@ -19,6 +19,9 @@ class OperatorMetrics:
         self._refused = Counter("docuquery_action_refused", "Actions that a rail refused", ["reason"], registry=r)
         self._steps = Counter("docuquery_heal_steps", "Verdicts of healing steps", ["action", "outcome"], registry=r)
         self._probes = Histogram("docuquery_probe_seconds", "Time a probe took", ["probe"], buckets=FAST, registry=r)
+        self._levels = Counter(
+            "docuquery_service_level_readings", "Readings of an api's figures", ["source", "level"], registry=r
+        )
         self._passes = Counter("docuquery_operator_reconcile", "Passes by result", ["kind", "result"], registry=r)
         self._pass_time = Histogram(
             "docuquery_operator_reconcile_seconds", "Time of a pass", ["kind"], buckets=FAST, registry=r
@@ -41,6 +44,10 @@ class OperatorMetrics:
     def probe(self, probe: str, seconds: float) -> None:
         """A probe took this long."""
         self._probes.labels(probe).observe(seconds)
+
+    def service_level(self, source: str, level: str) -> None:
+        """The figures of an api were read."""
+        self._levels.labels(source, level).inc()
 
     def reconciled(self, key: Key, result: str, seconds: float) -> None:
         """A pass has ended."""

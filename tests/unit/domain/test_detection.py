@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from docuquery_operator.api.common import ObjectMeta
+from docuquery_operator.api.common import ObjectMeta, Severity
 from docuquery_operator.api.stack import ComponentState, ComponentStatus, Stack, StackSpec
 from docuquery_operator.catalogue.runbooks import shipped
 from docuquery_operator.domain.causes import Diagnosis, Verdict
@@ -24,6 +25,7 @@ from docuquery_operator.domain.detection import (
     incident_name,
     number_of,
     openings,
+    raisings,
     roots,
     storm,
     storm_brake,
@@ -145,6 +147,44 @@ def test_dependencies_in_a_circle_come_to_an_end() -> None:
     assert dependencies(components, "unknown") == set()
     circle = STACK.model_copy(update={"spec": STACK.spec.model_copy(update={"components": components})})
     assert set(roots(circle, ["api", "redis"])) == {"api", "redis"}, "a circle silenced a fault"
+
+
+@pytest.mark.parametrize(
+    ("lag", "ended", "opens"),
+    [(6, None, False), (6, 5, False), (6, 7, True), (0, 5, True)],
+    ids=["open", "still in the window", "left the window", "no figures of a window"],
+)
+def test_figures_that_a_fault_below_explains_open_nothing(lag: float, ended: float | None, opens: bool) -> None:
+    api = Suspicion("ApiSlow", "api", suspicion().streak, lag * MINUTE)
+    assert bool(opened(api, exist=[known(1, ended=ended)])) is opens
+    worker = Suspicion("Slow", "worker", suspicion().streak, lag * MINUTE)
+    redis = KnownIncident("redis-1", "RedisConnection", "qdrant", 1)
+    assert opened(worker, exist=[redis]) != [], "an incident of something else explains nothing"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "exist", "raised"),
+    [
+        ("P1", known(1, severity=Severity.P2), "P1"),
+        ("P2", known(1, severity=Severity.P2), None),
+        ("P3", known(1, severity=Severity.P2), None),
+        (None, known(1, severity=Severity.P2), None),
+        ("P1", known(1), None),
+        ("P1", known(0, severity=Severity.P2), None),
+        ("P1", known(1, ended=2, severity=Severity.P2), None),
+    ],
+)
+def test_only_what_we_opened_is_raised_and_nothing_is_lowered(
+    wanted: str | None, exist: KnownIncident, raised: str | None
+) -> None:
+    seen = suspicion()
+    verdict = dataclasses.replace(seen.streak.verdict, severity=Severity(wanted) if wanted else None)
+    worse = dataclasses.replace(seen, streak=dataclasses.replace(seen.streak, verdict=verdict))
+    found = raisings(STACK, [worse], [], [exist], NOW)
+    assert [r.severity for r in found] == ([raised] if raised else [])
+    if wanted and exist.ended is not None:
+        (again,) = opened(worse, exist=[exist])
+        assert (again.again, again.severity) == (True, wanted)
 
 
 def test_a_storm_is_two_stores_at_once() -> None:

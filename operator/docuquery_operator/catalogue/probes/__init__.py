@@ -8,6 +8,8 @@ from .http import HttpHealth
 from .network import ServiceNetwork
 from .postgres import PostgresConnections, PostgresDisk, PostgresLocks, PostgresReady, PostgresRecovery
 from .redis import RedisClients, RedisMemory, RedisPersistence, RedisReady
+from .rollout import Rollout
+from .service_level import ServiceLevelProbe
 from .workload import Workload
 
 _ALL: tuple[Probe, ...] = (
@@ -15,6 +17,8 @@ _ALL: tuple[Probe, ...] = (
     ServiceNetwork(),
     HttpHealth(),
     ClientBlocking(),
+    ServiceLevelProbe(),
+    Rollout(),
     PostgresReady(),
     PostgresConnections(),
     PostgresLocks(),
