@@ -20,4 +20,6 @@ SCENARIOS = (
     "e2e-redis-too-many-clients",
     "e2e-redis-cannot-save",
     "e2e-redis-detected",
+    "e2e-users-get-errors",
+    "e2e-users-are-served",
 )
