@@ -48,6 +48,13 @@ class Flood:
         self.rig = rig
         self.flooding = [ABUSER]
         self.block_helps = True
+        self.began, self.grows = rig.clock.now(), 0.0
+
+    @property
+    def share(self) -> float:
+        """Of all flooding clients together; a flood that has just begun has little of the last minutes."""
+        age = (self.rig.clock.now() - self.began).total_seconds()
+        return 90.0 if age >= self.grows else 10.0
 
     def kept_out(self, address: str) -> bool:
         policy = self.rig.server.find(NETWORK_POLICY, NAMESPACE, POLICY) or {}
@@ -57,7 +64,7 @@ class Flood:
 
     async def look(self, _context: Any) -> dict[str, Any]:
         floods = [a for a in self.flooding if not (self.block_helps and self.kept_out(a))]
-        share = 90.0 / len(self.flooding) if self.flooding else 0.0
+        share = self.share / len(self.flooding) if self.flooding else 0.0
         clients = [{"client": a, "requests": 1000, "percent": share, "refused": 900} for a in floods]
         clients.append({"client": HONEST, "requests": 50, "percent": 10.0, "refused": 0})
         return {"clients": clients, "refusedPercent": 80.0 if floods else 0.0, "summary": ""}
@@ -159,6 +166,15 @@ async def test_what_does_not_help_is_undone(monkeypatch: pytest.MonkeyPatch) -> 
     assert steps(status) == [("blockClients", "NotHealed")]
     assert (condition(status, "NeedsHuman"), world.blocks()) == ("RemedyUsedUp", [])
     assert not world.flood.kept_out(ABUSER)
+
+
+async def test_a_flood_that_has_just_begun_is_blocked_when_it_has_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, BLOCKING["set"])
+    world.flood.grows = 60
+    status = await world.tried(40)
+    assert (condition(status, "HealBlocked"), world.blocks()) == ("NotBusyEnough", [])
+    status = await world.healed()
+    assert (condition(status, "Resolved"), steps(status)) == ("Healed", [("blockClients", "Healed")])
 
 
 REFUSED: dict[str, tuple[JSON | None, list[str], str]] = {

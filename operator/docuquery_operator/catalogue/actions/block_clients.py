@@ -157,15 +157,10 @@ def _nobody(choice: Choice, active: set[str], bounds: BlockParameters) -> Refusa
         text = "; ".join(f"{a} {why}" for a, why in list(choice.left_out.items())[:5])
         # The cause's word to a person follows; what it is about stands in the decision.
         return Refusal("2-empty-target", "NothingToDo", f"nobody may be blocked: {text}")
-    if active:
-        return Refusal(
-            "2-empty-target", "NothingToDo", f"{len(active)} addresses are kept out already, and nobody else is so busy"
-        )
-    return Refusal(
-        "2-empty-target",
-        "NothingToDo",
-        f"no client that takes no notice of the limit makes {bounds.min_share} % of the requests",
-    )
+    # Shares are of minutes: a flood that has just begun grows into its share, so this is looked at again each round.
+    kept = f"{len(active)} addresses are kept out already, and " if active else ""
+    text = f"{kept}no client that ignores the limit makes {bounds.min_share} % of the requests yet"
+    return Refusal("block-clients", "NotBusyEnough", text)
 
 
 def _summary(choice: Choice, clients: Mapping[str, Client], enforcer: EnforcerName, span: float) -> str:
