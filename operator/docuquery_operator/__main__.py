@@ -17,6 +17,7 @@ from .adapters.kubernetes import KubernetesCluster
 from .adapters.network import SystemNetwork
 from .adapters.postgres import PsycopgDatabase
 from .adapters.redis import RedisPy
+from .adapters.redis_keys import ScannedKeys
 from .catalogue import runbooks
 from .cli import catalogue, crds, lint
 from .controllers.incident import IncidentController
@@ -61,6 +62,7 @@ async def run(settings: Settings) -> int:
             clock=clock,
             database=PsycopgDatabase(),
             redis=RedisPy(),
+            redis_keys=ScannedKeys(),
             network=network,
             events=EventRecorder(cluster, clock, NAME, settings.instance),
             leader=lease,

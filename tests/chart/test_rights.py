@@ -55,7 +55,7 @@ def _calls() -> Iterator[tuple[str, ast.Call, str]]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                 owner = ast.unparse(node.func.value).rpartition(".")[2].lstrip("_")
-                if owner == "cluster" and node.func.attr in {*VERBS, "evict", "logs"}:
+                if owner == "cluster" and node.func.attr in {*VERBS, "evict", "logs", "log_stream"}:
                     yield path.relative_to(SOURCE).as_posix(), node, node.func.attr
 
 
@@ -78,7 +78,7 @@ def _used(leader: bool) -> set[Right]:
     for file, call, method in _calls():
         if (file == LEADER_FILE) is not leader:
             continue
-        if method in ("evict", "logs"):
+        if method in ("evict", "logs", "log_stream"):
             found.add(("", "pods/eviction", "create") if method == "evict" else ("", "pods/log", "get"))
             continue
         subresource = _subresource(call) if method == "patch" else ""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from docuquery_operator.api.common import format_time
@@ -18,6 +19,7 @@ WITH_STATUS = {
 }  # fmt: skip
 OBJECT_LIMIT = 1_500_000
 CONFIG_MAP_LIMIT = 1_048_576
+LOG_PIECE = 4096
 Id = tuple[str, str, str]
 
 
@@ -44,6 +46,7 @@ class FakeServer:
         self.writes: list[Write] = []
         self.budgets: dict[str, str] = {}
         self.log_texts: dict[tuple[str, bool], str] = {}
+        self.streams: dict[str, list[tuple[datetime, str]]] = {}
         self.unserved: set[str] = set()
         self.pod_usage: list[JSON] = []
         self.admission: list[Callable[[Kind, JSON], None]] = []
@@ -208,6 +211,23 @@ class FakeCluster:
             return self.server.log_texts.get((pod, previous), "")
 
         return await self.faults.around(f"logs {pod}", effect)
+
+    async def log_stream(
+        self, namespace: str, pod: str, container: str, since: datetime, limit: int
+    ) -> AsyncGenerator[bytes, None]:
+        async def effect() -> bytes:
+            start = since.replace(microsecond=0)
+            lines = self.server.streams.get(pod, [])
+            return b"".join(f"{_stamp(at)} {text}\n".encode() for at, text in lines if at >= start)[:limit]
+
+        text = await self.faults.around(f"log stream {pod}", effect)
+        for start in range(0, len(text), LOG_PIECE):
+            yield text[start : start + LOG_PIECE]
+
+
+def _stamp(at: datetime) -> str:
+    """As the kubelet writes it: always nine digits of the second."""
+    return at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond * 1000:09d}Z"
 
 
 def _terminating(pod: JSON) -> None:

@@ -14,6 +14,7 @@ from docuquery_operator.ports import (
     DatabaseFacts,
     DatabaseTarget,
     HttpAnswer,
+    KeyCount,
     Kind,
     RedisClient,
     RedisFacts,
@@ -76,6 +77,7 @@ class RedisState:
     ended: list[ClientIdentity] = field(default_factory=list)
     answers_admin: bool = True
     targets: list[RedisTarget] = field(default_factory=list)
+    keys: KeyCount = field(default_factory=KeyCount)
     set_keys: dict[str, tuple[str, float]] = field(default_factory=dict)
     now: Callable[[], float] = lambda: 0.0
 
@@ -146,6 +148,20 @@ class FakeRedis:
     def _meant(self, clients: Sequence[ClientIdentity], min_idle: float) -> list[ClientIdentity]:
         found = [(i, self._state.clients.get(i[0])) for i in clients]
         return [i for i, c in found if c and c.address == i[1] and c.age_seconds >= i[2] and c.idle_seconds >= min_idle]
+
+
+class FakeRedisKeys:
+    """ports.RedisKeys."""
+
+    def __init__(self, state: RedisState, faults: Faults) -> None:
+        self._state = state
+        self._faults = faults
+
+    async def count(self, target: RedisTarget, pattern: str, highest: int, timeout: float) -> KeyCount:
+        async def effect() -> KeyCount:
+            return self._state.keys
+
+        return await self._faults.around("count keys", effect)
 
 
 @dataclass

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -15,9 +16,10 @@ from .access import Access
 
 TIMEOUT_SECONDS = 10.0
 LOG_BYTES = 32 * 1024
+LOG_PIECE = 64 * 1024
 PAGE = 500
 MERGE_PATCH = "application/merge-patch+json"
-NOT_FOUND, CONFLICT, TOO_MANY = 404, 409, 429
+BAD_REQUEST, NOT_FOUND, CONFLICT, TOO_MANY = 400, 404, 409, 429
 # A slow request, and a page of a list that has grown too old: the same question later may be answered.
 LATER = (408, 410, TOO_MANY)
 LONGEST_WAIT = 30.0
@@ -107,10 +109,38 @@ class KubernetesCluster:
         try:
             status, text = await self._raw("GET", _path(POD, namespace, pod) + "/log", None, query, None)
         except Refused as no:
-            if no.status == 400:
+            if no.status == BAD_REQUEST:
                 return ""
             raise
         return "" if status == NOT_FOUND else text
+
+    async def log_stream(
+        self, namespace: str, pod: str, container: str, since: datetime, limit: int
+    ) -> AsyncGenerator[bytes, None]:
+        """GET the log from a time on, passed on as it comes. The server begins at the oldest line and ends at the limit."""
+        if self._session is None:
+            raise RuntimeError("use the client as a context manager")
+        start = since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        query = {"container": container, "sinceTime": start, "limitBytes": str(limit), "timestamps": "true"}
+        path = _path(POD, namespace, pod) + "/log"
+        try:
+            login = self._access.headers()
+            async with self._session.get(
+                self._access.server + path, params=query, headers=login, allow_redirects=False
+            ) as response:
+                if response.status >= 300:
+                    text = (await response.content.read(LOG_BYTES)).decode(errors="replace")
+                    if response.status != BAD_REQUEST:
+                        _checked(response, text, "GET", tuple(v.split()[-1] for v in login.values()))
+                    return
+                taken = 0
+                async for piece in response.content.iter_chunked(LOG_PIECE):
+                    yield piece[: limit - taken]
+                    taken += len(piece)
+                    if taken >= limit:
+                        return
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as problem:
+            raise Unavailable(f"GET {path}: {type(problem).__name__} {redact(str(problem))}"[:1024]) from None
 
     async def _call(
         self,

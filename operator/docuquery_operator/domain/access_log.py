@@ -39,7 +39,7 @@ _COMMON = re.compile(
 _IDENTIFIER = r"/(?:\d+|[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|[0-9a-fA-F]{16,64})(?=[/\n]|$)"
 _FOLDED = re.compile(_IDENTIFIER)
 _QUERIES = re.compile(r"[?#][^\n]*")
-_REQUESTS = re.compile(r"(?m)^[^ \n/][^ \n]*+ ([^ \n]*+)(?: [^ \n]*+)?$")
+_REQUESTS = re.compile(r"(?m)^[A-Z]{3,16} (/[^ \n]*+)(?: HTTP/[0-9.]+)?$")
 _ZONED = re.compile(r"(.{19})(?:[.,]\d+)?(Z|[+-]\d\d:?\d\d|)")
 
 
@@ -105,8 +105,7 @@ def status_of(value: object) -> int | None:
 def fold(path: str) -> str:
     """The path of a request line or an address, without query, identifiers as {id}."""
     if not path.startswith("/"):
-        words = path.split(" ")
-        path = words[1] if len(words) in (2, 3) else path
+        path = _REQUESTS.sub(r"\1", path)
         path = "/" + path.partition("://")[2].partition("/")[2] if "://" in path else path
     if "?" in path or "#" in path:
         path = path.partition("?")[0].partition("#")[0]
@@ -163,16 +162,12 @@ class Layout:
         whole = b"\n".join(pieces)
         odd = not whole.isascii() or max(map(len, pieces), default=0) > LONGEST_NAME or (column == PATH and b"://" in whole)
         if odd or not pieces:
-            return [self._text(column, piece) for piece in pieces]
+            return [_text(column, piece) for piece in pieces]
         text = whole.decode()
         if column == PATH:
-            text = _QUERIES.sub("", text if self.json else _REQUESTS.sub(r"\1", text))
+            text = _QUERIES.sub("", _REQUESTS.sub(r"\1", text) if " " in text else text)
             text = _FOLDED.sub("/{id}", text)
         return text.split("\n")
-
-    def _text(self, column: str, piece: bytes) -> str:
-        name = name_of(piece)
-        return fold(name) if column == PATH else name
 
     def second(self, raw: bytes) -> int | None:
         """Second of the epoch of a piece of the column `time`."""
@@ -180,6 +175,11 @@ class Layout:
         if not self.json:
             return common_second(text, self.zone)
         return second_of(int(text)) if text.isdigit() else second_of(text + self.zone)
+
+
+def _text(column: str, piece: bytes) -> str:
+    name = name_of(piece)
+    return fold(name) if column == PATH else name
 
 
 def learn(line: bytes) -> Layout | None:

@@ -124,7 +124,7 @@ class LogReader:
 
 
 class _Tally:
-    """Counts of the raw pieces of one layout. They get their names when they are settled, long after most have come again."""
+    """Counts of the raw pieces of one layout; they get their names when they are settled, after most have come again."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
@@ -174,8 +174,9 @@ class _Tally:
         for column, counts in self._refused.items():
             traffic.of_refused(column).add_all([names[column][piece] for piece in counts], counts.values())
         self._settle_times(traffic, names)
-        for known in (*self._counts.values(), *self._refused.values(), self._places):
+        for known in (*self._counts.values(), *self._refused.values()):
             known.clear()
+        self._places.clear()
         traffic.prune()
 
     def _settle_times(self, traffic: Traffic, names: Mapping[str, Mapping[bytes, str]]) -> None:

@@ -108,7 +108,7 @@ class Repeats:
             self.places = {p: n for p, n in self.places.items() if _drawn(p[0], self.level)}
 
     def report(self) -> dict[str, Any]:
-        """Share of refused requests that came again at once, from how many clients, and the user agent behind most of them."""
+        """Share of refused requests that came again at once, the user agent behind most of them, and its clients."""
         seen: dict[tuple[str, str, str], dict[int, int]] = {}
         for (client, path, agent, second), times in self.places.items():
             seen.setdefault((client, path, agent), {})[second] = times
@@ -213,13 +213,13 @@ def report(traffic: Traffic) -> dict[str, Any]:
         "statuses": {str(s): n for s, n in sorted(traffic.statuses.items())},
         "refusedPercent": _percent(traffic.refused, traffic.requests),
         "failedPercent": _percent(failed, traffic.requests),
-        "topClients": _top(traffic.clients, traffic.requests),
+        "clients": _clients(traffic),
         "topUsers": _top(traffic.users, traffic.requests),
         "topPaths": _top(traffic.paths, traffic.requests),
         "topAgents": _top(traffic.agents, traffic.requests),
     }
-    if traffic.clients.total:
-        told |= {"clients": len(traffic.clients.counts), "clientsExact": traffic.clients.exact}
+    if told["clients"]:
+        told |= {"clientCount": len(_named(traffic.clients).counts), "countsExact": traffic.clients.exact}
     if traffic.seconds.counts:
         told |= {"spanSeconds": traffic.seconds.span, **traffic.seconds.shape()}
     return told | _refusals(traffic) | traffic.repeats.report()
@@ -227,8 +227,8 @@ def report(traffic: Traffic) -> dict[str, Any]:
 
 def _refusals(traffic: Traffic) -> dict[str, Any]:
     """Who is refused. `…OwnPercent` is how much of their own requests that is: an abuser does not care, a neighbour does."""
-    refused = traffic.refused_clients
-    if not refused.total:
+    refused = _named(traffic.refused_clients)
+    if not refused.counts:
         return {}
     few = refused.top(FEW)
     (top, times), own = few[0], traffic.clients.counts
@@ -236,20 +236,34 @@ def _refusals(traffic: Traffic) -> dict[str, Any]:
     told: dict[str, Any] = {
         "refusedClients": len(refused.counts),
         "topRefused": top,
+        "topRefusedRequests": own.get(top, times),
         "topRefusedPercent": _percent(times, refused.total),
         "topRefusedOwnPercent": _percent(times, max(times, own.get(top, 0))),
         "fewRefused": [client for client, _ in few],
         "fewRefusedPercent": _percent(sum(n for _, n in few), refused.total),
         "fewRefusedOwnPercent": _percent(sum(n for _, n in few), max(asked, sum(n for _, n in few))),
         "topRefusedPaths": _top(traffic.refused_paths, refused.total),
+        "topRefusedAgents": _top(traffic.refused_agents, refused.total),
     }
-    if traffic.refused_agents.total:
-        told["topRefusedAgents"] = _top(traffic.refused_agents, refused.total)
     return told
 
 
+def _clients(traffic: Traffic) -> list[dict[str, Any]]:
+    """The busiest clients, with the share of all requests, and of their own that were refused."""
+    own = traffic.refused_clients.counts
+    return [
+        {"client": c, "requests": n, "percent": _percent(n, traffic.requests), "refused": own.get(c, 0),
+         "refusedPercent": _percent(min(n, own.get(c, 0)), n)}
+        for c, n in _named(traffic.clients).top(NAMES_TOLD)
+    ]  # fmt: skip
+
+
+def _named(frequent: Frequent) -> Frequent:
+    return frequent.without(NOBODY)
+
+
 def _top(frequent: Frequent, whole: int) -> list[dict[str, Any]]:
-    return [{"name": n, "requests": t, "percent": _percent(t, whole)} for n, t in frequent.top(NAMES_TOLD)]
+    return [{"name": n, "requests": t, "percent": _percent(t, whole)} for n, t in _named(frequent).top(NAMES_TOLD)]
 
 
 def _percent(part: int, whole: int) -> float:

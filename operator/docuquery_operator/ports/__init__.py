@@ -41,7 +41,7 @@ from .cluster import (
 from .network import BODY_LIMIT, HttpAnswer, Network
 from .postgres import Blocker, Database, DatabaseFacts, DatabaseTarget, Session
 from .process import Clock, Events, Leader, Metrics, Self
-from .redis import ClientIdentity, Redis, RedisClient, RedisFacts, RedisTarget
+from .redis import ClientIdentity, KeyCount, Redis, RedisClient, RedisFacts, RedisKeys, RedisTarget
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class Ports:
     clock: Clock
     database: Database
     redis: Redis
+    redis_keys: RedisKeys
     network: Network
     events: Events
     leader: Leader
@@ -97,6 +98,7 @@ __all__ = [
     "Events",
     "HttpAnswer",
     "Key",
+    "KeyCount",
     "Kind",
     "Leader",
     "Metrics",
@@ -105,6 +107,7 @@ __all__ = [
     "Redis",
     "RedisClient",
     "RedisFacts",
+    "RedisKeys",
     "RedisTarget",
     "Refused",
     "Self",

@@ -9,8 +9,9 @@ Errors of the cluster port:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol
 
 JSON = dict[str, Any]
@@ -120,3 +121,11 @@ class Cluster(Protocol):
 
     async def logs(self, namespace: str, pod: str, container: str, previous: bool, lines: int) -> str:
         """The last lines of a container, at most 32 KiB; '' where there are none."""
+
+    def log_stream(
+        self, namespace: str, pod: str, container: str, since: datetime, limit: int
+    ) -> AsyncGenerator[bytes, None]:
+        """Pieces of a container's log from this second on, oldest first, at most `limit` bytes; nothing where there is none.
+
+        Each line begins with its time and a space, so that a later call can tell what it has had. Close it when done.
+        """

@@ -83,3 +83,21 @@ class Redis(Protocol):
 
     async def allow(self, target: RedisTarget, keys: Mapping[str, str], timeout: float) -> int | None:
         """Delete the keys that still hold this value; how many, None without an answer."""
+
+
+@dataclass(frozen=True)
+class KeyCount:
+    """Keys that match a pattern. highest: those with the highest numbers, if numbers they are; problem: why it failed."""
+
+    keys: int = 0
+    at_least: bool = False
+    highest: tuple[tuple[str, int], ...] = ()
+    problem: str = ""
+    calls: int = 0
+
+
+class RedisKeys(Protocol):
+    """Many keys, in steps so short that nobody else waits; never raises for a sick server."""
+
+    async def count(self, target: RedisTarget, pattern: str, highest: int, timeout: float) -> KeyCount:
+        """Count the keys that match within `timeout` seconds, and tell so many of the highest; else at least so many."""

@@ -7,9 +7,11 @@ from .blocking import ClientBlocking
 from .http import HttpHealth
 from .network import ServiceNetwork
 from .postgres import PostgresConnections, PostgresDisk, PostgresLocks, PostgresReady, PostgresRecovery
+from .ratelimit import ApiRefusals, RateLimitKeys, RateLimits
 from .redis import RedisClients, RedisMemory, RedisPersistence, RedisReady
 from .rollout import Rollout
 from .service_level import ServiceLevelProbe
+from .traffic import ApiTraffic
 from .workload import Workload
 
 _ALL: tuple[Probe, ...] = (
@@ -28,5 +30,9 @@ _ALL: tuple[Probe, ...] = (
     RedisClients(),
     RedisMemory(),
     RedisPersistence(),
+    ApiRefusals(),
+    ApiTraffic(),
+    RateLimits(),
+    RateLimitKeys(),
 )
 PROBES: dict[str, Probe] = {p.name: p for p in _ALL}
