@@ -114,8 +114,11 @@ async def found_by(probe: str, world: Callable[[Rig], Any]) -> set[str]:
     return keys
 
 
-# What needs a history is looked at in test_service_level.py.
-@pytest.mark.parametrize("probe", sorted(set(PROBES) - {"serviceLevel", "rollout"}))
+# What needs a history is looked at in test_service_level.py and test_ratelimit.py.
+HISTORY = {"serviceLevel", "rollout", "apiRefusals", "apiTraffic", "rateLimits", "rateLimitKeys"}
+
+
+@pytest.mark.parametrize("probe", sorted(set(PROBES) - HISTORY))
 async def test_a_probe_gives_exactly_what_it_declares(probe: str) -> None:
     """Over all worlds; what is named by `*` is the health answer's own."""
     given = set().union(*[await found_by(probe, world) for world in worlds().values()])

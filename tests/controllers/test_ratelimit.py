@@ -92,7 +92,9 @@ async def finding(rig: Rig, probe: str, memory: dict[object, Any] | None = None)
 
     stack = Stack.model_validate(rig.server.find(STACK, NAMESPACE, "docuquery"))
     round_ = Round(stack, rig.life.ports, 1.0, rig.clock.now(), {} if memory is None else memory)
-    return await PROBES[probe].look(ProbeContext(round_, "api", stack.spec.components["api"]))
+    found = await PROBES[probe].look(ProbeContext(round_, "api", stack.spec.components["api"]))
+    assert set(found) <= {*PROBES[probe].gives, "summary"}
+    return found
 
 
 async def test_one_abuser_is_named_and_nothing_is_restarted() -> None:

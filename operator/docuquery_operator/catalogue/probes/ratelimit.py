@@ -84,7 +84,11 @@ def _memory(round_: Round, name: str) -> _Memory:
 async def _page(round_: Round, component: Component, pod: PodFacts, port: int) -> refusals.Totals | str:
     """One pod's totals, or why there are none."""
     path = component.metrics.path if component.metrics else METRICS_PATH
-    answer = await round_.ports.network.http_get(pod.ip, port, path, round_.timeout, PAGE_LIMIT)
+    try:
+        async with asyncio.timeout(round_.timeout):
+            answer = await round_.ports.network.http_get(pod.ip, port, path, round_.timeout, PAGE_LIMIT)
+    except TimeoutError:
+        return f"{pod.name}: no answer within {round_.timeout:g} s"
     if answer.status != 200 or answer.cut:
         return f"{pod.name}: {answer.problem or f'GET {path}: {answer.status}'}"[:200]
     try:
