@@ -7,8 +7,9 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -513,3 +514,49 @@ async def test_a_message_is_bounded() -> None:
 
 def test_kinds_without_a_group_are_in_the_core() -> None:
     assert Kind("", "v1", "pods", "Pod").prefix == "/api/v1"
+
+
+# A log as it comes.
+
+
+async def streamed(cluster: KubernetesCluster, limit: int = 1000) -> bytes:
+    """All pieces of a log."""
+    since = datetime(2026, 11, 25, 5, 0, 7, 900_000, tzinfo=timezone(timedelta(hours=1)))
+    async with aclosing(cluster.log_stream("n", "p", "main", since, limit)) as stream:
+        return b"".join([piece async for piece in stream])
+
+
+async def test_log_stream() -> None:
+    double = Double([told(b"200 OK", b"2026-11-25T04:00:07.000000001Z one\n\xff", kind=b"text/plain")])
+    async with client(double) as cluster:
+        assert await streamed(cluster) == b"2026-11-25T04:00:07.000000001Z one\n\xff"
+    (request,) = double.requests
+    expected = {"container": "main", "sinceTime": "2026-11-25T04:00:07Z", "limitBytes": "1000", "timestamps": "true"}
+    assert (request.path, request.query) == ("/api/v1/namespaces/n/pods/p/log", expected)
+
+
+async def test_log_stream_never_gives_more_than_its_limit() -> None:
+    async with client(Double([told(b"200 OK", b"x" * 300_000)])) as cluster:
+        assert await streamed(cluster, 100_000) == b"x" * 100_000
+
+
+@pytest.mark.parametrize(("status", "error"), [(b"400 Bad Request", None), (b"404 Not Found", None), (b"403 Forbidden", Refused),
+                                               (b"500 Internal Server Error", Unavailable), (b"429 Too Many Requests", Unavailable),
+                                               (b"302 Found", Unavailable)])  # fmt: skip
+async def test_log_stream_maps_errors_as_the_others(status: bytes, error: type[ApiError] | None) -> None:
+    async with client(Double([failure(status, f"no {TOKEN}")])) as cluster:
+        if error is None:
+            assert await streamed(cluster) == b""
+        else:
+            with pytest.raises(error) as caught:
+                await streamed(cluster)
+            assert TOKEN not in str(caught.value)
+
+
+async def test_log_stream_ends_in_time_and_says_so() -> None:
+    for behaviour in (m.silent, m.closes, m.resets, m.answers(m.http_answer(b"200 OK")[:20], m.silent)):
+        async with client(behaviour) as cluster:
+            began = time.monotonic()
+            with pytest.raises(Unavailable):
+                await streamed(cluster)
+            assert time.monotonic() - began < BOUND

@@ -30,8 +30,11 @@ ANSWER_LIMIT = 64 * 1024 * 1024
 PIECE = 256 * 1024
 LONGEST_LINE = 64 * 1024
 FEW = 4
+NIL = b"$-1\r\n"
+# The answer to SCAN is an array in an array.
+DEEPEST = 2
 _SCAN_TIMES = re.compile(rb"cmdstat_scan:calls=(\d+),usec=(\d+)")
-_FAILURES = (OSError, EOFError, ValueError, IndexError)
+_FAILURES = (OSError, EOFError, ValueError, IndexError, OverflowError)
 
 
 class _Refused(Exception):
@@ -194,7 +197,7 @@ class _Wire:
         await self._writer.drain()
         return await self._answer()
 
-    async def _answer(self) -> object:
+    async def _answer(self, depth: int = 0) -> object:
         line = await self._line()
         kind, rest = line[:1], line[1:]
         if kind == b"+":
@@ -206,16 +209,18 @@ class _Wire:
         if kind == b"$":
             return await self._string(int(rest))
         if kind == b"*":
-            return await self._many(int(rest))
+            return await self._many(int(rest), depth + 1)
         raise ValueError("not the protocol of Redis")
 
-    async def _many(self, size: int) -> list[object]:
+    async def _many(self, size: int, depth: int) -> list[object]:
         """An array: all strings at once where that is what it holds, else one by one."""
-        if size > ANSWER_LIMIT // 8:
+        if size > ANSWER_LIMIT // 8 or depth > DEEPEST:
             raise ValueError("an answer without bound")
         while size > FEW and self._buffer[:1] == b"$":
             pieces = bytes(self._buffer).split(b"\r\n", 2 * size)
             if len(pieces) <= 2 * size:
+                if NIL in self._buffer:
+                    break
                 await self._more()
                 continue
             strings = pieces[1:-1:2]
@@ -224,7 +229,7 @@ class _Wire:
                 break
             self._buffer = bytearray(pieces[-1])
             return list(strings)
-        return [await self._answer() for _ in range(size)]
+        return [await self._answer(depth) for _ in range(size)]
 
     async def _string(self, size: int) -> bytes | None:
         if size < 0:

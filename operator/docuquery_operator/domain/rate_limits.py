@@ -87,9 +87,10 @@ def client_of(key: str) -> str:
 def address(text: str) -> str:
     """An address in its usual form, '' when it is none."""
     try:
-        return str(ipaddress.ip_address(text))
+        found = ipaddress.ip_address(text)
     except ValueError:
         return ""
+    return "" if found.is_unspecified else str(found)
 
 
 def internal(client: str) -> bool:

@@ -235,6 +235,7 @@ def _refusals(traffic: Traffic) -> dict[str, Any]:
     asked = sum(own.get(client, 0) for client, _ in few)
     told: dict[str, Any] = {
         "refusedClients": len(refused.counts),
+        "refusedOwnPercent": _percent(refused.total, max(refused.total, sum(own.get(c, 0) for c in refused.counts))),
         "topRefused": top,
         "topRefusedRequests": own.get(top, times),
         "topRefusedPercent": _percent(times, refused.total),

@@ -20,14 +20,14 @@ SPIKE: Changes = {
     "limits": {"requests": 100, "window": 60, "perSecond": 1.667, "mixed": False},
     "keys": {"keys": 200, "atLeast": False, "clients": []},
     "traffic": {"requests": 30000, "refusedPercent": 25.0, "clientCount": 220, "refusedClients": 180,
-                "topRefused": "198.51.100.7", "topRefusedInternal": False, "topRefusedPercent": 2.0,
+                "refusedOwnPercent": 20.0, "topRefused": "198.51.100.7", "topRefusedInternal": False, "topRefusedPercent": 2.0,
                 "topRefusedOwnPercent": 20.0, "fewRefusedPercent": 8.0, "fewRefusedOwnPercent": 20.0, "retryPercent": 12.0,
                 "retryAgent": "a/1", "retryAgentPercent": 40.0, "retryClients": 9, "complete": True},
     "api": {"reachable": True, "status": 200},
     "workload": {"exists": True, "ready": 2, "wanted": 2},
 }  # fmt: skip
 GROWN = {"refusals": {"growth": 3.0, "perSecond": 300.0}}
-STORM = {"traffic": {"retryPercent": 80.0, "retryAgentPercent": 95.0, "retryClients": 40}}
+STORM = {"traffic": {"retryPercent": 80.0, "retryAgentPercent": 95.0, "retryClients": 40, "refusedOwnPercent": 80.0}}
 
 
 def abuser(**more: Any) -> Changes:
@@ -63,10 +63,13 @@ CASES: list[tuple[str, Changes]] = [
     ("LimitTooLow", few(fewRefusedOwnPercent=20.0)),
     ("RetryStorm", STORM),
     ("RetryStorm", {**STORM, **GROWN}),
-    ("RetryStorm", few(retryPercent=90.0, retryAgentPercent=90.0, retryClients=6)),
+    ("RetryStorm", few(retryPercent=90.0, retryAgentPercent=90.0, retryClients=6, refusedOwnPercent=85.0)),
     # All ask again at once, but with all sorts of clients: no version is to blame.
     ("LimitTooLow", {"traffic": {**STORM["traffic"], "retryAgentPercent": 30.0}}),
     ("LimitTooLow", {"traffic": {**STORM["traffic"], "retryPercent": 49.0}}),
+    # Busy clients go on at their pace and have little refused: they come again soon, but not because they were refused.
+    ("LimitTooLow", {"traffic": {**STORM["traffic"], "refusedOwnPercent": 39.9}}),
+    ("OrganicGrowth", {"traffic": {**STORM["traffic"], "refusedOwnPercent": 30.0}, **GROWN}),
     ("OrganicGrowth", GROWN),
     ("LimitTooLow", {}),
     ("LimitTooLow", {"refusals": {"growth": 1.49}}),

@@ -44,7 +44,14 @@ class ApiTraffic:
             "peakToMean",
             "burstSeconds",
         ),
-        *("refusedClients", "topRefused", "topRefusedInternal", "topRefusedPercent", "topRefusedOwnPercent"),
+        *(
+            "refusedClients",
+            "refusedOwnPercent",
+            "topRefused",
+            "topRefusedInternal",
+            "topRefusedPercent",
+            "topRefusedOwnPercent",
+        ),
         *(
             "topRefusedRequests",
             "fewRefused",
