@@ -24,8 +24,9 @@ up: venv              ## start the local cluster (kind with Docker, else a real 
 down:                 ## stop it and leave nothing behind
 	python3 deploy/local/cluster.py down
 
-bench: venv           ## measure, beside a naive kopf handler, into build/bench.json
+bench: venv           ## measure, beside a naive kopf handler and the tools of each trade, into build/bench.json
 	$(PY) tests/benchmarks/run.py
+	$(PY) tests/benchmarks/run_data.py
 
 generate: venv        ## write crds/ from the models
 	$(PY) -m docuquery_operator crds --write

@@ -116,14 +116,14 @@ def _row(
     mine, theirs = median(ours), median(peer)
     # A goal is held by the worst round, not by the middle one.
     held = None if met is None else met(max(ours))
-    spread = {"ours": _span(ours), "peer": _span(peer)}
+    spread = {"ours": span(ours), "peer": span(peer)}
     return Row(
         id=id_,
         what=what,
-        ours=_short(mine),
-        peer=_short(theirs),
-        limit=None if limit is None else _short(limit),
-        ratio=_short(mine / theirs) if theirs else None,
+        ours=short(mine),
+        peer=short(theirs),
+        limit=None if limit is None else short(limit),
+        ratio=short(mine / theirs) if theirs else None,
         goal=goal,
         met=held,
         unit=unit,
@@ -152,12 +152,14 @@ def _at_most(goal: float) -> Callable[[float], bool]:
     return lambda figure: figure <= goal
 
 
-def _short(value: float) -> float:
+def short(value: float) -> float:
+    """Three digits are enough."""
     return round(value, 3)
 
 
-def _span(values: Sequence[float]) -> list[float]:
-    return [_short(min(values)), _short(max(values))]
+def span(values: Sequence[float]) -> list[float]:
+    """The smallest and the largest."""
+    return [short(min(values)), short(max(values))]
 
 
 def table(found: Sequence[Row]) -> str:
@@ -178,3 +180,12 @@ def write(path: Path, found: Sequence[Row]) -> None:
     """build/bench.json."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps([asdict(row) for row in found], indent=1) + "\n", encoding="utf-8")
+
+
+def add(path: Path, found: Sequence[Row]) -> None:
+    """Beside what other benchmarks have written there, in the place of what these have."""
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    ids = {row.id for row in found}
+    rows = [r for r in known if r["id"] not in ids] + [asdict(row) for row in found]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")

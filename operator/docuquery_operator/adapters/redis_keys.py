@@ -18,10 +18,12 @@ from ..ports import KeyCount, RedisTarget
 
 STEP_SECONDS = 0.001
 # What is aimed at: the time of a step varies.
-AIM_SECONDS = 0.0006
+AIM_SECONDS = 0.0004
 FIRST_COUNT, LEAST_COUNT, MOST_COUNT = 100, 10, 4000
 # The server is asked for its times after so many steps.
 CALIBRATE_EVERY = 16
+# Each of the first ones tells something new.
+EARLY = 8
 MOST_KEYS = 5_000_000
 VALUES_AT_ONCE = 200
 # Numbers are read of so many keys at most; they tell the busiest clients, not all.
@@ -96,7 +98,9 @@ async def _sweep(wire: _Wire, pattern: bytes, found: _Found) -> bool:
     while True:
         began = time.monotonic()
         cursor, keys = await wire.scan(cursor, pattern, pace.count)
-        pace.after(await clock.step(time.monotonic() - began))
+        told = await clock.step(time.monotonic() - began)
+        if told is not None:
+            pace.after(told)
         found.calls += 1
         found.keys += len(keys)
         if found.most and found.read < VALUES_READ:
@@ -129,31 +133,31 @@ class _ServerClock:
         self._wire = wire
         self._steps = 0
         self._before: tuple[int, int] | None = None
-        self._last = 0.0
+        self._silent = False
         self._trip = 0.0
 
-    async def step(self, ours: float) -> float:
-        """Seconds of the step that has just taken `ours` from here, way and all."""
+    async def step(self, ours: float) -> float | None:
+        """Seconds of a step, the last of which took `ours` from here, way and all; None where there is no new figure."""
         self._steps += 1
-        own = max(0.0, ours - self._trip)
-        early = self._steps <= 4
-        if early or self._steps % CALIBRATE_EVERY == 0:
-            self._last = await self._told()
-        return self._last or own
+        if self._silent:
+            return max(0.0, ours - self._trip)
+        if self._steps > EARLY and self._steps % CALIBRATE_EVERY:
+            return None
+        return await self._told()
 
-    async def _told(self) -> float:
+    async def _told(self) -> float | None:
         began = time.monotonic()
         try:
             info = await self._wire.ask(b"INFO", b"commandstats")
         except _Refused:
             await self._wire.ask(b"PING")
-            self._trip = time.monotonic() - began
-            return 0.0
+            self._trip, self._silent = (time.monotonic() - began) / 2, True
+            return None
         found = _SCAN_TIMES.search(info) if isinstance(info, bytes) else None
         now = (int(found[1]), int(found[2])) if found else None
         before, self._before = self._before, now
         if now is None or before is None or now[0] <= before[0]:
-            return 0.0
+            return None
         return (now[1] - before[1]) / (now[0] - before[0]) / 1e6
 
 

@@ -1,0 +1,44 @@
+"""The benchmarks of reading much data: access logs (B11) and the keys of a rate limit (B10), each beside its peers.
+
+`make bench`, or `python tests/benchmarks/run_data.py [--quick] [--rounds N]`. Ratios, counts and memory are told as met or not;
+they never decide the exit code, for all of them rest on time but memory and exactness.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.benchmarks import key_rounds, log_rounds, report, subjects
+from tests.harness.apiserver import CHECKOUT
+
+RESULT = CHECKOUT / "build" / "bench.json"
+DECIDE = {"traffic-json-rss", "traffic-combined-rss", "traffic-recall", "traffic-top", "traffic-error"}
+
+
+def main() -> int:
+    """1 when a goal on memory or exactness is missed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one round of a tenth of the data")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of each side (default 3)")
+    options = parser.parse_args()
+    rounds, part = (1, 10) if options.quick else (max(1, options.rounds), 1)
+    with subjects.temporary() as folder:
+        found = [
+            *log_rounds.measure(1_000_000 // part, rounds, folder),
+            *key_rounds.measure(1_500_000 // part, rounds, folder),
+        ]
+    report.add(RESULT, found)
+    print(report.table(found))
+    print(f"written to {RESULT.relative_to(CHECKOUT)}")
+    missed = [row.id for row in found if row.met is False]
+    if missed:
+        print(f"missed: {', '.join(missed)}", file=sys.stderr)
+    return 1 if DECIDE & set(missed) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
