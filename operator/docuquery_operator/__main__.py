@@ -14,6 +14,7 @@ from .adapters.access import AccessError, find_access
 from .adapters.clock import SystemClock
 from .adapters.events import EventRecorder
 from .adapters.kubernetes import KubernetesCluster
+from .adapters.links import HeldLinks
 from .adapters.network import SystemNetwork
 from .adapters.postgres import PsycopgDatabase
 from .adapters.redis import RedisPy
@@ -47,6 +48,7 @@ async def run(settings: Settings) -> int:
         KubernetesCluster(access, NAME) as cluster,
         KubernetesCluster(access, f"{NAME}-lease", timeout=3.0) as lease_cluster,
         SystemNetwork() as network,
+        HeldLinks() as links,
     ):
         lease = LeaderLease(
             lease_cluster,
@@ -67,6 +69,7 @@ async def run(settings: Settings) -> int:
             events=EventRecorder(cluster, clock, NAME, settings.instance),
             leader=lease,
             metrics=metrics,
+            links=links,
             self=Self(settings.namespace, settings.instance, settings.address),
         )
         prober = StackProber(ports, queue.aside)

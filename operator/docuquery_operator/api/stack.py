@@ -154,6 +154,13 @@ class Detection(ApiModel):
     open_incidents: Annotated[
         bool, Field(description="Open an Incident when a fault is noticed; false: only people and alerts open them")
     ] = True
+    held_connections: Annotated[
+        bool,
+        Field(
+            description="Hold one connection to each server open, to notice at once that its process is gone; "
+            "false: faults are noticed by the rounds alone"
+        ),
+    ] = True
 
     @property
     def pace(self) -> float:
@@ -284,6 +291,9 @@ class ComponentStatus(ApiModel):
     operational_until: Annotated[
         Time | None, Field(description="When it was last seen to stop being Operational; absent: it never was")
     ] = None
+    short_faults: Annotated[
+        list[Time], Field(max_length=8, description="Faults of the last 30m that were over before they could count as one")
+    ] = []
 
 
 class LastBackup(ApiModel):

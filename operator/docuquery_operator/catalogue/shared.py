@@ -141,6 +141,13 @@ async def address(round_: Round, component: Component) -> str:
     return ready[0] if ready else ""
 
 
+def readiness_path(component: Component) -> str:
+    """Path at which a component that speaks HTTP says that it is well."""
+    if component.type is ComponentType.QDRANT:
+        return "/readyz"
+    return component.health.path if component.health else HEALTH_PATH
+
+
 async def database_target(round_: Round, component: Component, host: str) -> DatabaseTarget | None:
     """Address and credentials of a PostgreSQL component; None when its Secret is missing or incomplete."""
     if component.credentials is None or component.endpoint is None or component.database is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 from ..api.common import HealMode, format_time
 from ..api.incident import Incident, Phase
 from ..api.stack import Stack
+from ..catalogue.base import Round
 from ..catalogue.probes.service_level import ServiceLevelProbe
 from ..catalogue.service_levels import lag_seconds
 from ..domain import parameters
@@ -34,12 +36,20 @@ class Detector:
         self._prober = prober
         self._gather = Gatherer(ports, prober)
 
-    async def look(self, stack: Stack, obj: JSON, sick: Collection[str], levels: Mapping[str, Level | None]) -> None:
+    async def look(
+        self,
+        stack: Stack,
+        obj: JSON,
+        sick: Collection[str],
+        levels: Mapping[str, Level | None],
+        together: Round | None = None,
+    ) -> None:
         """Open what is to be opened; mode Off means that nobody wants this Stack to be looked at. levels: of services."""
         if not stack.spec.detection.open_incidents or stack.spec.healing.mode is HealMode.OFF:
             return
         kinds = await self._gather.incident_types(stack.metadata.namespace)
-        suspicions = [s for kind in kinds for s in await self._suspicions(stack, kind, levels)]
+        found = await asyncio.gather(*(self._suspicions(stack, kind, levels, together) for kind in kinds))
+        suspicions = [s for of_kind in found for s in of_kind]
         if not any(s.streak.verdict.symptom for s in suspicions):
             return
         now = self._ports.clock.now()
@@ -51,7 +61,9 @@ class Detector:
             if self._ports.leader.leading():
                 await self._raise(stack, obj, raising)
 
-    async def _suspicions(self, stack: Stack, incident_type: str, levels: Mapping[str, Level | None]) -> list[Suspicion]:
+    async def _suspicions(
+        self, stack: Stack, incident_type: str, levels: Mapping[str, Level | None], together: Round | None
+    ) -> list[Suspicion]:
         chosen = await self._gather.runbook(stack.metadata.namespace, incident_type)
         if chosen.spec is None or chosen.problem is not None or not chosen.spec.open_incidents:
             return []
@@ -67,7 +79,7 @@ class Detector:
                 continue
             if alone and levels.get(name) in (None, Level.NONE):
                 continue
-            seen = await self._prober.diagnose(stack, chosen.spec, chosen.source, name, values)
+            seen = await self._prober.diagnose(stack, chosen.spec, chosen.source, name, values, together)
             facts = "; ".join(str(seen.findings.get(n, {}).get("summary", "")) for n in of_levels)
             found.append(Suspicion(incident_type, name, seen.streak, lag, facts))
         return found

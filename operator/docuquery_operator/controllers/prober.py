@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -30,6 +30,8 @@ FRESH_SHARE = 0.7
 FORGET_AFTER = timedelta(minutes=10)
 GRACE_SECONDS = 2.0
 SLOW_SECONDS = 0.05
+# What was seen before, and whether this round came an interval after the last that counted.
+_Probe = Callable[[Any, bool], Coroutine[Any, Any, Any]]
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,13 @@ class Observation:
 
 @dataclass
 class _History:
+    """Of one question: began and at of the newest round; counted: when the last one that came an interval later began."""
+
     at: datetime
     used: datetime
     value: Any
+    began: datetime | None = None
+    counted: datetime | None = None
     running: asyncio.Task[Any] | None = None
 
 
@@ -57,55 +63,86 @@ class StackProber:
         self._aside = aside
         self._histories: dict[tuple[str, ...], _History] = {}
         self._memories: dict[str, tuple[datetime, dict[object, Any]]] = {}
+        self._outdated: dict[str, tuple[datetime, Collection[str]]] = {}
+
+    def round(self, stack: Stack) -> Round:
+        """For those who ask side by side: what one of them has read, the others need not read again."""
+        now = self._ports.clock.now()
+        _, memory = self._memories.get(stack.metadata.uid, (now, {}))
+        self._memories[stack.metadata.uid] = (now, memory)
+        self._memories = {k: v for k, v in self._memories.items() if now - v[0] <= FORGET_AFTER}
+        return Round(stack, self._ports, stack.spec.detection.patience, now, memory)
+
+    def outdate(self, stack: Stack, components: Collection[str]) -> None:
+        """What was seen of these until now is no answer any more, however young; of none: all is as usual again."""
+        if components:
+            self._outdated[stack.metadata.uid] = (self._ports.clock.now(), frozenset(components))
+        else:
+            self._outdated.pop(stack.metadata.uid, None)
 
     async def diagnose(
-        self, stack: Stack, runbook: RunbookSpec, source: str, component: str, parameters: Mapping[str, Any]
+        self,
+        stack: Stack,
+        runbook: RunbookSpec,
+        source: str,
+        component: str,
+        parameters: Mapping[str, Any],
+        together: Round | None = None,
     ) -> Observation:
         """The newest round for this runbook on this Stack, with its streak."""
         key = _diagnose_key(stack, source, component, parameters)
 
-        async def probe(before: Observation | None) -> Observation:
-            round_ = self._round(stack)
+        async def probe(before: Observation | None, paced: bool) -> Observation:
+            round_ = together or self.round(stack)
             findings, uids = await asyncio.gather(self._findings(round_, runbook, component), _uids(round_))
             verdict = judge(runbook, findings, parameters)
-            streak = _continued(before.streak if before else None, verdict, round_.now)
+            streak = _continued(before.streak if before else None, verdict, round_.now, paced)
             return Observation(findings, streak, uids)
 
-        found: Observation = await self._shared(key, stack, probe)
+        found: Observation = await self._shared(key, stack, probe, component)
         return found
 
     def has_fresh(self, stack: Stack, source: str, component: str, parameters: Mapping[str, Any]) -> bool:
         """Whether `diagnose` would answer at once."""
         known = self._histories.get(_diagnose_key(stack, source, component, parameters))
-        return known is not None and known.value is not None and self._is_fresh(known, stack)
+        return known is not None and known.value is not None and self._is_fresh(known, stack, component)
 
-    def _is_fresh(self, known: _History, stack: Stack) -> bool:
+    def _is_fresh(self, known: _History, stack: Stack, component: str = "") -> bool:
+        if known.began is not None and known.began < self._outdated_since(stack.metadata.uid, component, known.began):
+            return False
         age = (self._ports.clock.now() - known.at).total_seconds()
         # Below nothing: the clock was set back, and how old it is cannot be said.
         return known.running is None and 0 <= age < stack.spec.detection.pace * FRESH_SHARE
 
-    async def health(self, stack: Stack) -> Mapping[str, Neighbour]:
+    def _outdated_since(self, uid: str, component: str, otherwise: datetime) -> datetime:
+        since, components = self._outdated.get(uid, (otherwise, ()))
+        return since if not component or component in components else otherwise
+
+    async def health(self, stack: Stack, together: Round | None = None) -> Mapping[str, Neighbour]:
         """Health of every component, with the number of rounds in a row that agree."""
 
-        async def probe(before: Mapping[str, Neighbour] | None) -> Mapping[str, Neighbour]:
-            round_ = self._round(stack)
+        async def probe(before: Mapping[str, Neighbour] | None, paced: bool) -> Mapping[str, Neighbour]:
+            round_ = together or self.round(stack)
             names = list(stack.spec.components)
             seen = await asyncio.gather(*(self._component(round_, n, stack.spec.components[n]) for n in names))
-            return {n: _counted((before or {}).get(n), s) for n, s in zip(names, seen, strict=True)}
+            return {n: _counted((before or {}).get(n), s, paced) for n, s in zip(names, seen, strict=True)}
 
         found: Mapping[str, Neighbour] = await self._shared(_key(stack, "health"), stack, probe)
         return found
 
-    async def _shared(self, key: tuple[str, ...], stack: Stack, probe: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
+    async def _shared(self, key: tuple[str, ...], stack: Stack, probe: _Probe, component: str = "") -> Any:
         now = self._ports.clock.now()
         known = self._histories.get(key)
-        if known is not None and known.value is not None and self._is_fresh(known, stack):
+        if known is not None and known.running is not None and key[0] in self._outdated:
+            # It may have begun before what made it outdated; then it is no answer, and one round more is run.
+            await self._ended(known.running)
+        if known is not None and known.value is not None and self._is_fresh(known, stack, component):
             known.used = now
             return known.value
         if known is None:
             known = self._histories[key] = _History(now, now, None)
         if known.running is None:
-            known.running = asyncio.create_task(self._run(known, probe))
+            known.running = asyncio.create_task(self._run(known, stack, probe))
             self._forget(now)
         return await self._ended(known.running)
 
@@ -117,9 +154,14 @@ class StackProber:
                 await asyncio.wait({running})
         return running.result()
 
-    async def _run(self, history: _History, probe: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
+    async def _run(self, history: _History, stack: Stack, probe: _Probe) -> Any:
+        began, last = self._ports.clock.now(), history.counted
+        paced = last is None or not 0 <= (began - last).total_seconds() < stack.spec.detection.pace * FRESH_SHARE
         try:
-            history.value = await probe(history.value)
+            history.value = await probe(history.value, paced)
+            history.began = began
+            if paced:
+                history.counted = began
             history.at = history.used = self._ports.clock.now()
             return history.value
         finally:
@@ -129,13 +171,6 @@ class StackProber:
         old = [k for k, h in self._histories.items() if h.running is None and now - h.used > FORGET_AFTER]
         for key in old:
             del self._histories[key]
-
-    def _round(self, stack: Stack) -> Round:
-        now = self._ports.clock.now()
-        _, memory = self._memories.get(stack.metadata.uid, (now, {}))
-        self._memories[stack.metadata.uid] = (now, memory)
-        self._memories = {k: v for k, v in self._memories.items() if now - v[0] <= FORGET_AFTER}
-        return Round(stack, self._ports, stack.spec.detection.patience, now, memory)
 
     async def _findings(self, round_: Round, runbook: RunbookSpec, component: str) -> Findings:
         specs = [(s, resolve(round_.stack, component, s)) for s in runbook.diagnose]
@@ -172,7 +207,8 @@ class StackProber:
         except Exception as problem:
             log.exception("health not known", extra={"component": name})
             return Neighbour(None, 1, f"could not be probed: {type(problem).__name__}")
-        seen = judge_component(workload, answer)
+        host = await shared.address(round_, component) if component.endpoint else ""
+        seen = replace(judge_component(workload, answer), host=host)
         return seen if level is None else replace(seen, level=level.level, level_words=level.words)
 
 
@@ -190,8 +226,7 @@ async def _answer(context: ProbeContext) -> str:
     if component.type == "PostgreSQL":
         finding = await PROBES["postgresReady"].look(context)
         return "ok" if finding["ok"] else str(finding["outcome"] if finding["outcome"] != "ok" else finding["write"])
-    path = "/readyz" if component.type == "Qdrant" else (component.health.path if component.health else shared.HEALTH_PATH)
-    http = await network.http_get(host, port, path, round_.timeout)
+    http = await network.http_get(host, port, shared.readiness_path(component), round_.timeout)
     if http.status == 0:
         return http.problem
     return "ok" if 200 <= http.status < 300 else f"HTTP {http.status}"
@@ -228,14 +263,16 @@ def _diagnose_key(stack: Stack, source: str, component: str, parameters: Mapping
     return _key(stack, "diagnose", source, component, json.dumps(parameters, sort_keys=True))
 
 
-def _continued(before: Streak | None, verdict: Verdict, now: datetime) -> Streak:
-    name = verdict.diagnosis.name if verdict.diagnosis else ""
+def _continued(before: Streak | None, verdict: Verdict, now: datetime, paced: bool = True) -> Streak:
+    name, one = verdict.diagnosis.name if verdict.diagnosis else "", int(paced)
     if before is None or before.verdict.symptom != verdict.symptom:
-        return Streak(verdict, 1, 1, now)
-    causes = before.cause_rounds + 1 if before.cause_name == name else 1
-    return Streak(verdict, before.symptom_rounds + 1, causes, before.since)
+        return Streak(verdict, one, one, now, 1, 1)
+    same = before.cause_name == name
+    causes, looks = (before.cause_rounds, before.cause_looks) if same else (0, 0)
+    return Streak(verdict, before.symptom_rounds + one, causes + one, before.since, before.looks + 1, looks + 1)
 
 
-def _counted(before: Neighbour | None, seen: Neighbour) -> Neighbour:
+def _counted(before: Neighbour | None, seen: Neighbour, paced: bool = True) -> Neighbour:
     same = before is not None and before.healthy == seen.healthy
-    return replace(seen, rounds=(before.rounds + 1) if same and before else 1)
+    rounds, looks = (before.rounds, before.looks) if same and before else (0, 0)
+    return replace(seen, rounds=rounds + int(paced), looks=looks + 1)

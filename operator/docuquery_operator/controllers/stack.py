@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 
-from ..api.stack import ComponentState, Stack, StackStatus
+from ..api.stack import ComponentState, ComponentStatus, Stack, StackStatus
+from ..domain import short_faults
 from ..domain.components import component_statuses, service_level_condition, stack_conditions
 from ..domain.detection import storm_brake
 from ..domain.patching import merge_patch
+from ..domain.world import Neighbour
 from ..ports import INCIDENT, JSON, STACK, Key, Ports
 from .blocks import BlockKeeper
 from .detector import Detector
 from .invalid import say_invalid
+from .links import QUICK_SECONDS, LinkKeeper
 from .prober import StackProber
 
 COUNT_SECONDS = 30.0
@@ -30,6 +33,7 @@ class StackController:
         self._nudge = nudge
         self._detector = Detector(ports, prober)
         self._keeper = BlockKeeper(ports)
+        self._links = LinkKeeper(ports, nudge)
         self._seen: dict[Key, tuple[int, float, int]] = {}
         self._reminded: dict[Key, int] = {}
 
@@ -37,6 +41,7 @@ class StackController:
         """Seconds until the next round of probes."""
         obj = await self._ports.cluster.get(STACK, key.namespace, key.name)
         if obj is None:
+            self._links.drop(key)
             self._seen.pop(key, None)
             self._reminded.pop(key, None)
             return None
@@ -45,12 +50,27 @@ class StackController:
         except ValidationError as error:
             await say_invalid(self._ports, STACK, obj, "Stalled", error)
             return None
-        health = await self._prober.health(stack)
+        suspects = self._links.suspects(key)
+        self._prober.outdate(stack, suspects)
+        together = self._prober.round(stack)
+        health = await self._prober.health(stack, together)
+        self._links.keep(key, stack, health)
+        states = await self._tell(key, stack, obj, health)
+        await self._keeper.look(stack, obj)
+        down = [c.name for c in states if c.state is ComponentState.MAJOR_OUTAGE]
+        await self._detector.look(stack, obj, down, {name: seen.level for name, seen in health.items()}, together)
+        return QUICK_SECONDS if self._links.suspects(key) else stack.spec.detection.pace
+
+    async def _tell(self, key: Key, stack: Stack, obj: JSON, health: Mapping[str, Neighbour]) -> Sequence[ComponentStatus]:
+        """Write the states when they have changed, and tell what is new."""
         now = self._ports.clock.now()
+        short = self._links.judge(key, stack, health)
         before = stack.status or StackStatus()
         states = component_statuses(stack, health, before.components, now)
+        states = short_faults.counted(states, before.components, short, now)
         conditions = stack_conditions(stack, states, before.conditions, now)
         conditions = service_level_condition(stack, health, conditions, now)
+        conditions = short_faults.flapping(stack, states, conditions, now)
         up = sum(c.state is ComponentState.OPERATIONAL for c in states)
         status = before.model_copy(
             update={
@@ -63,10 +83,16 @@ class StackController:
         )
         await self._write(stack, obj, before, status)
         await self._remind(key, stack, obj, status, now)
-        await self._keeper.look(stack, obj)
-        down = [c.name for c in states if c.state is ComponentState.MAJOR_OUTAGE]
-        await self._detector.look(stack, obj, down, {name: seen.level for name, seen in health.items()})
-        return stack.spec.detection.pace
+        await self._tell_short_faults(obj, short, before, status)
+        return states
+
+    async def _tell_short_faults(self, obj: JSON, short: Sequence[str], before: StackStatus, status: StackStatus) -> None:
+        for name in short:
+            text = f"{name}: its connection broke and it did not answer, but was back before that could count as a fault"
+            await self._ports.events.post(STACK, obj, "Warning", "ShortFault", text)
+        flapping = next((c for c in status.conditions if c.type == "Flapping" and c.status == "True"), None)
+        if flapping is not None and flapping not in before.conditions:
+            await self._ports.events.post(STACK, obj, "Warning", "Flapping", flapping.message)
 
     async def _remind(self, key: Key, stack: Stack, obj: JSON, status: StackStatus, now: datetime) -> None:
         """A pause that is forgotten is an outage in waiting: say it each 4 h (rule 29)."""

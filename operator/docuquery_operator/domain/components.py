@@ -44,7 +44,8 @@ def _status(
         return before or ComponentStatus(name=name, state=ComponentState.UNKNOWN, since=now, summary="not probed yet")
     wanted, summary = _wanted(seen, before)
     needed = quorum.recoveries if seen.healthy else quorum.failures
-    if before is None and seen.rounds < needed:
+    rounds = seen.rounds if seen.healthy else max(seen.rounds, seen.looks)
+    if before is None and rounds < needed:
         return ComponentStatus(name=name, state=ComponentState.UNKNOWN, since=now, summary="being probed")
     if before is not None and before.state is wanted and (MISSING in before.summary) != (MISSING in seen.summary):
         # Still down, but not for the same reason: a workload that came or went is what a person has to know.
@@ -52,7 +53,7 @@ def _status(
     if before is not None and before.state is wanted is ComponentState.DEGRADED and _level(before) != _words(summary):
         # It got worse or better, and is degraded still.
         return before.model_copy(update={"summary": summary[:512]})
-    if before is not None and (before.state is wanted or seen.rounds < needed):
+    if before is not None and (before.state is wanted or rounds < needed):
         return before
     left = before is not None and before.state is ComponentState.OPERATIONAL
     until = now if left else (before.operational_until if before else None)

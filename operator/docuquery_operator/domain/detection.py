@@ -167,9 +167,10 @@ def _explained(stack: Stack, s: Suspicion, known: Sequence[KnownIncident], now: 
 def _sure(stack: Stack, s: Suspicion, rolling: Collection[str], now: datetime) -> bool:
     """Rule 13, and what is only on its way to be well again is no fault yet."""
     diagnosis, failures = s.streak.verdict.diagnosis, stack.spec.detection.failures
-    if s.streak.verdict.symptom is not True or s.streak.symptom_rounds < failures or diagnosis is None:
+    rounds = max(s.streak.symptom_rounds, s.streak.looks)
+    if s.streak.verdict.symptom is not True or rounds < failures or diagnosis is None:
         return False
-    if s.streak.cause_rounds < failures and s.streak.symptom_rounds < UNSTABLE_ROUNDS * failures:
+    if max(s.streak.cause_rounds, s.streak.cause_looks) < failures and rounds < UNSTABLE_ROUNDS * failures:
         return False
     on_its_way = diagnosis.spec.transient or s.component in rolling
     return not on_its_way or now - s.streak.since >= GRACE

@@ -66,12 +66,18 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Streak:
-    """The newest verdict and how many rounds in a row agree with it."""
+    """The newest verdict and how many rounds in a row agree with it.
+
+    symptom_rounds, cause_rounds: those an interval apart, on which healing rests. looks, cause_looks: with those that came
+    at once after a held connection broke; they suffice to open an incident, not to act.
+    """
 
     verdict: Verdict
     symptom_rounds: int
     cause_rounds: int
     since: datetime
+    looks: int = 0
+    cause_looks: int = 0
 
     @property
     def cause_name(self) -> str:
@@ -81,13 +87,18 @@ class Streak:
 
 @dataclass(frozen=True)
 class Neighbour:
-    """Health of one component: None is unknown; rounds in a row. level: its service level, where it is known."""
+    """Health of one component: None is unknown; rounds in a row, and looks as in a streak.
+
+    level: its service level, where it is known. host: the address that was asked, '' for none.
+    """
 
     healthy: bool | None
     rounds: int
     summary: str = ""
     level: Level | None = None
     level_words: str = ""
+    looks: int = 0
+    host: str = ""
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ from .cluster import (
     Transient,
     Unavailable,
 )
+from .links import Links, LinkTarget, NoLinks
 from .network import BODY_LIMIT, HttpAnswer, Network
 from .postgres import Blocker, Database, DatabaseFacts, DatabaseTarget, Session
 from .process import Clock, Events, Leader, Metrics, Self
@@ -57,6 +58,7 @@ class Ports:
     events: Events
     leader: Leader
     metrics: Metrics
+    links: Links = field(default_factory=NoLinks)
     self: Self = field(default_factory=Self)
 
 
@@ -101,8 +103,11 @@ __all__ = [
     "KeyCount",
     "Kind",
     "Leader",
+    "LinkTarget",
+    "Links",
     "Metrics",
     "Network",
+    "NoLinks",
     "Ports",
     "Redis",
     "RedisClient",
