@@ -39,6 +39,7 @@ from docuquery_operator.ports import (
 from tests.fakes.clock import ManualClock
 from tests.fakes.cluster import FakeCluster, FakeServer
 from tests.fakes.faults import Faults, KilledError
+from tests.fakes.links import FakeLinks
 from tests.fakes.ports import (
     DatabaseState,
     FakeDatabase,
@@ -186,7 +187,7 @@ class Rig:
     def start(self, faults: Faults | None = None) -> Life:
         """A new process of the operator; what the old one remembered is lost."""
         faults = faults or Faults()
-        events, metrics = FakeEvents(faults), FakeMetrics()
+        events, metrics, links = FakeEvents(faults), FakeMetrics(), FakeLinks()
         ports = Ports(
             cluster=FakeCluster(self.server, faults),
             clock=self.clock,
@@ -197,6 +198,7 @@ class Rig:
             events=events,
             leader=self.leader,
             metrics=metrics,
+            links=links,
         )
         prober = StackProber(ports)
         self.lives.append(Life(ports, faults, events, metrics, IncidentController(ports, prober), prober))

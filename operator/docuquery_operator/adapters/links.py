@@ -2,13 +2,15 @@
 
 PostgreSQL and Redis get a plain TCP connection without a log-in: it takes none of max_connections. A server that speaks HTTP
 is asked for headers now and then, for one that serves a connection after the other would wait for a silent one.
+
+A broken connection is made anew only when it is wanted again, which is when a round of probes has found the server well:
+PostgreSQL does not end before a client that has come while it shuts down has said who it is, or after a minute.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import socket
 from collections.abc import Callable, Mapping
 
@@ -17,7 +19,6 @@ from ..ports import Key, LinkTarget
 log = logging.getLogger(__name__)
 MOST = 500
 CONNECT_SECONDS = 3.0
-FIRST_BACKOFF, LONGEST_BACKOFF = 0.2, 5.0
 # Younger than this at its end it was never held: the server shows everybody the door.
 HELD_SECONDS = 0.1
 # Before servers give up on silence: PostgreSQL's authentication_timeout is 60 s, uvicorn and actix wait 5 s for a request.
@@ -75,7 +76,7 @@ class _Line(asyncio.Protocol):
 
 
 class _Link:
-    """Keeps one connection to one server for as long as it is wanted."""
+    """One connection to one server. When it is broken it stays so until it is wanted again."""
 
     def __init__(self, name: str, target: LinkTarget, broken: Callable[[str], None]) -> None:
         self.target = target
@@ -84,8 +85,8 @@ class _Link:
         self._line: _Line | None = None
         self._patience = self._usual
         self._strikes = 0
-        self._silence = 0.0
-        self.task = asyncio.create_task(self._hold())
+        self._rests_until = 0.0
+        self.task: asyncio.Task[None] | None = None
 
     @property
     def _usual(self) -> float:
@@ -96,53 +97,52 @@ class _Link:
         """Whether the connection is open now."""
         return self._line is not None and not self._line.lost.done()
 
+    def want(self) -> None:
+        """Connect, where that is not done yet."""
+        if (self.task is None or self.task.done()) and asyncio.get_running_loop().time() >= self._rests_until:
+            self.task = asyncio.create_task(self._hold())
+
+    def let_go(self) -> asyncio.Task[None] | None:
+        """Close it; the task that is to end with it."""
+        if self.task is not None:
+            self.task.cancel()
+        return self.task
+
     async def _hold(self) -> None:
-        backoff, hung_up = FIRST_BACKOFF, False
         try:
-            while True:
-                self._line = await self._connected()
-                if self._line is None:
-                    # Nobody there: it did not hang up on silence, it is gone.
-                    hung_up, self._strikes = False, 0
-                elif hung_up and self._too_impatient():
-                    log.info("a server holds no connection open, it is only polled", extra={"component": self._name})
-                    self._line.close()
-                    await asyncio.sleep(REST_SECONDS * random.uniform(0.9, 1.1))
-                    hung_up, self._patience = False, self._usual
-                    continue
-                elif await self._broken_after(self._line) >= HELD_SECONDS:
-                    backoff, hung_up = FIRST_BACKOFF, True
-                    self.broken(self._name)
-                    continue
-                else:
-                    hung_up = self.target.http != ""
-                await asyncio.sleep(backoff * random.uniform(0.8, 1.2))
-                backoff = min(LONGEST_BACKOFF, backoff * 2)
+            self._line = await self._connected()
+            if self._line is not None:
+                await self._until_broken(self._line)
         finally:
             if self._line is not None:
                 self._line.close()
 
-    async def _broken_after(self, line: _Line) -> float:
-        """Age of the connection when it broke, renewals included."""
+    async def _until_broken(self, line: _Line) -> None:
         loop, began = asyncio.get_running_loop(), line.began
         while True:
             await asyncio.wait({line.lost}, timeout=self._patience)
             if line.lost.done():
-                self._silence = loop.time() - line.quiet_since
-                return loop.time() - began
+                break
             self._strikes = 0
             if self.target.http:
                 line.ask()
             elif (fresh := await self._connected()) is not None:
                 line.close()
                 self._line = line = fresh
+        held = loop.time() - began >= HELD_SECONDS
+        if held or self.target.http:
+            self._hung_up(loop.time(), loop.time() - line.quiet_since)
+        if held:
+            self.broken(self._name)
 
-    def _too_impatient(self) -> bool:
-        """It hung up though it is there: the next silences are shorter, until that is not worth it."""
+    def _hung_up(self, now: float, silence: float) -> None:
+        """Again and again: the next silences are shorter, until that is not worth it."""
         self._strikes += 1
         if self._strikes >= STRIKES:
-            self._patience = min(self._patience, 0.7 * self._silence)
-        return self._patience < SHORTEST_SECONDS
+            self._patience = min(self._patience, 0.7 * silence)
+        if self._patience < SHORTEST_SECONDS:
+            log.info("a server holds no connection open, it is only polled", extra={"component": self._name})
+            self._rests_until, self._patience = now + REST_SECONDS, self._usual
 
     async def _connected(self) -> _Line | None:
         loop = asyncio.get_running_loop()
@@ -165,10 +165,8 @@ class HeldLinks:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        tasks = {link.task for link in self._links.values()}
+        tasks = [task for link in self._links.values() if (task := link.let_go()) is not None]
         self._links.clear()
-        for task in tasks:
-            task.cancel()
         if tasks:
             await asyncio.wait(tasks)
 
@@ -179,13 +177,13 @@ class HeldLinks:
 
     def want(self, owner: Key, targets: Mapping[str, LinkTarget], broken: Callable[[str], None]) -> None:
         """What is held already stays, what is not wanted any more is closed; beyond the bound nothing is held."""
-        ours = [at for at in self._links if at[0] == owner]
-        for at in ours:
-            if targets.get(at[1]) != self._links[at].target:
-                self._links.pop(at).task.cancel()
+        for at in [at for at in self._links if at[0] == owner and targets.get(at[1]) != self._links[at].target]:
+            self._links.pop(at).let_go()
         for name, target in targets.items():
             known = self._links.get((owner, name))
-            if known is not None:
-                known.broken = broken
-            elif len(self._links) < self._most:
-                self._links[owner, name] = _Link(name, target, broken)
+            if known is None:
+                if len(self._links) >= self._most:
+                    continue
+                known = self._links[owner, name] = _Link(name, target, broken)
+            known.broken = broken
+            known.want()

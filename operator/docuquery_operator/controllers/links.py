@@ -86,10 +86,11 @@ class LinkKeeper:
 
 
 def _targets(stack: Stack, health: Mapping[str, Neighbour]) -> dict[str, LinkTarget]:
+    """Only of what is well: who connects to a server that is about to end may keep it from ending."""
     found = {}
     for name, component in stack.spec.components.items():
         seen = health.get(name)
-        if component.endpoint is not None and seen is not None and seen.host:
+        if component.endpoint is not None and seen is not None and seen.healthy and seen.host:
             path = shared.readiness_path(component) if component.type in (ComponentType.API, ComponentType.QDRANT) else ""
             found[name] = LinkTarget(seen.host, component.endpoint.port, path)
     return found

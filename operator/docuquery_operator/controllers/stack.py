@@ -90,8 +90,9 @@ class StackController:
         for name in short:
             text = f"{name}: its connection broke and it did not answer, but was back before that could count as a fault"
             await self._ports.events.post(STACK, obj, "Warning", "ShortFault", text)
+        known = any(c.type == "Flapping" and c.status == "True" for c in before.conditions)
         flapping = next((c for c in status.conditions if c.type == "Flapping" and c.status == "True"), None)
-        if flapping is not None and flapping not in before.conditions:
+        if flapping is not None and not known:
             await self._ports.events.post(STACK, obj, "Warning", "Flapping", flapping.message)
 
     async def _remind(self, key: Key, stack: Stack, obj: JSON, status: StackStatus, now: datetime) -> None:

@@ -22,7 +22,10 @@ class Links(Protocol):
     """Holds connections in the background; never raises for a sick peer."""
 
     def want(self, owner: Key, targets: Mapping[str, LinkTarget], broken: Callable[[str], None]) -> None:
-        """Hold exactly these for the owner, by name, and call with the name when one breaks; none lets all go."""
+        """Hold exactly these for the owner, by name, and call with the name when one breaks; none lets all go.
+
+        Level-triggered: one that is broken, or could not be had, is tried again at the next call and not before.
+        """
 
 
 class NoLinks:
