@@ -11,12 +11,14 @@ from collections.abc import Sequence
 from pydantic import ValidationError
 
 from .adapters.access import AccessError, find_access
+from .adapters.celery import RedisCelery
 from .adapters.clock import SystemClock
 from .adapters.events import EventRecorder
 from .adapters.kubernetes import KubernetesCluster
 from .adapters.links import HeldLinks
 from .adapters.network import SystemNetwork
 from .adapters.postgres import PsycopgDatabase
+from .adapters.quarantine import RedisQuarantine
 from .adapters.redis import RedisPy
 from .adapters.redis_keys import ScannedKeys
 from .catalogue import runbooks
@@ -65,6 +67,8 @@ async def run(settings: Settings) -> int:
             database=PsycopgDatabase(),
             redis=RedisPy(),
             redis_keys=ScannedKeys(),
+            celery=RedisCelery(),
+            quarantine=RedisQuarantine(),
             network=network,
             events=EventRecorder(cluster, clock, NAME, settings.instance),
             leader=lease,

@@ -15,7 +15,19 @@ from docuquery_operator.catalogue.base import ProbeContext, Round
 from docuquery_operator.catalogue.probes import PROBES
 from docuquery_operator.cli.lint import lint_document
 from docuquery_operator.controllers.runbook import RunbookController
-from docuquery_operator.ports import CLAIM, POD, RUNBOOK, STACK, STATEFUL_SET, Blocker, DatabaseFacts, HttpAnswer, Key
+from docuquery_operator.ports import (
+    CLAIM,
+    POD,
+    RUNBOOK,
+    STACK,
+    STATEFUL_SET,
+    Blocker,
+    CeleryFacts,
+    CeleryTask,
+    DatabaseFacts,
+    HttpAnswer,
+    Key,
+)
 from tests.fakes.rig import NAMESPACE, Rig, condition, steps
 
 # A whole simulated world lives through minutes in each of these; two seconds are for units.
@@ -76,6 +88,20 @@ def with_blocking(rig: Rig) -> None:
     rig.edit_stack(lambda s: [c.update(blocking={"enforcer": "ApiDenySet"}) for c in s["spec"]["components"].values()])
 
 
+def background(rig: Rig) -> None:
+    """A worker that is busy, results, and messages in quarantine."""
+    rig.with_worker()
+    rig.celery.held, rig.celery.since = {"a1": ["one"]}, {"a1": rig.clock.now().timestamp()}
+    task = CeleryTask("t1", "tasks.note", 3.0)
+
+    def busy(facts: CeleryFacts) -> CeleryFacts:
+        assert facts.waiting
+        waiting = replace(facts.waiting, sent_seconds=5.0, held=1, held_oldest=3.0)
+        return replace(facts, nodes=tuple(replace(n, active=(task,)) for n in facts.nodes), waiting=waiting)
+
+    rig.celery_overlay = busy
+
+
 def worlds() -> dict[str, Callable[[Rig], Any]]:
     """States in which the probes find as much and as little as they can."""
     blocker = Blocker(7, "start", "docuquery", "report", 5, 90.0)
@@ -96,6 +122,7 @@ def worlds() -> dict[str, Callable[[Rig], Any]]:
         "api silent": lambda rig: setattr(rig.network, "http", lambda _h, _p: HttpAnswer(0, problem="timeout")),
         "with a volume": volume,
         "with blocking": with_blocking,
+        "background tasks": background,
         "no workload": lambda rig: rig.server.remove(STATEFUL_SET, NAMESPACE, "postgres"),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +11,9 @@ from dataclasses import dataclass, field, replace
 from docuquery_operator.ports import (
     BODY_LIMIT,
     JSON,
+    Batch,
+    CeleryFacts,
+    CeleryTarget,
     ClientIdentity,
     DatabaseFacts,
     DatabaseTarget,
@@ -19,7 +23,9 @@ from docuquery_operator.ports import (
     RedisClient,
     RedisFacts,
     RedisTarget,
+    ResultsPage,
     Session,
+    TaskResult,
 )
 from tests.fakes.faults import Faults
 
@@ -162,6 +168,101 @@ class FakeRedisKeys:
             return self._state.keys
 
         return await self._faults.around("count keys", effect)
+
+
+@dataclass
+class CeleryState:
+    """Broker, workers and quarantine, which outlive every process of the operator. Lists: the next message is the last."""
+
+    answer: Callable[[str], CeleryFacts]
+    queue: list[str] = field(default_factory=list)
+    held: dict[str, list[str]] = field(default_factory=dict)
+    since: dict[str, float] = field(default_factory=dict)
+    done: dict[str, int] = field(default_factory=dict)
+    results: list[TaskResult] = field(default_factory=list)
+    now: Callable[[], float] = lambda: 0.0
+
+
+class FakeCelery:
+    """ports.Celery."""
+
+    def __init__(self, state: CeleryState, faults: Faults) -> None:
+        self._state = state
+        self._faults = faults
+
+    async def ping(self, target: CeleryTarget, timeout: float) -> CeleryFacts:
+        return await self.look(target, timeout)
+
+    async def look(self, target: CeleryTarget, timeout: float) -> CeleryFacts:
+        async def effect() -> CeleryFacts:
+            return self._state.answer(target.redis.host)
+
+        return await self._faults.around(f"celery look {target.redis.host}", effect)
+
+    async def results(self, target: CeleryTarget, cursor: int, timeout: float) -> ResultsPage | None:
+        async def effect() -> ResultsPage | None:
+            if self._state.answer(target.redis.host).outcome != "ok":
+                return None
+            return ResultsPage(tuple(self._state.results), 0, self._state.now())
+
+        return await self._faults.around("celery results", effect)
+
+
+class FakeQuarantine:
+    """ports.Quarantine."""
+
+    def __init__(self, state: CeleryState, faults: Faults) -> None:
+        self._state = state
+        self._faults = faults
+
+    async def held(self, target: CeleryTarget, timeout: float) -> Sequence[Batch] | None:
+        async def effect() -> Sequence[Batch] | None:
+            state = self._state
+            return [Batch(a, "celery", len(m), state.since[a], _digest(m)) for a, m in state.held.items()]
+
+        return await self._faults.around("quarantine held", effect)
+
+    async def done(self, target: CeleryTarget, attempt: str, timeout: float) -> int | None:
+        async def effect() -> int | None:
+            return self._state.done.get(attempt)
+
+        return await self._faults.around("quarantine done", effect)
+
+    async def move(self, target: CeleryTarget, attempt: str, timeout: float) -> None:
+        async def effect() -> None:
+            state = self._state
+            if attempt not in state.done:
+                state.held[attempt], state.queue = state.queue, []
+                state.since[attempt] = state.now()
+                state.done[attempt] = len(state.held[attempt])
+
+        await self._faults.around("quarantine move", effect)
+
+    async def put_back(self, target: CeleryTarget, attempt: str, batches: Sequence[Batch], timeout: float) -> bool:
+        async def effect() -> bool:
+            for batch in sorted(batches, key=lambda b: -b.since):
+                messages = self._state.held.pop(batch.attempt, [])
+                self._state.queue += messages
+                self._state.done[attempt] = self._state.done.get(attempt, 0) + len(messages)
+            return True
+
+        return await self._faults.around("quarantine put back", effect)
+
+    async def drop(self, target: CeleryTarget, attempt: str, batches: Sequence[Batch], timeout: float) -> bool:
+        async def effect() -> bool:
+            state = self._state
+            if attempt in state.done:
+                return True
+            if any(_digest(state.held.get(b.attempt, [])) != b.digest for b in batches):
+                return False
+            state.done[attempt] = sum(len(state.held.pop(b.attempt)) for b in batches)
+            return True
+
+        return await self._faults.around("quarantine drop", effect)
+
+
+def _digest(messages: Sequence[str]) -> str:
+    return hashlib.sha1(" ".join(messages).encode()).hexdigest()
 
 
 @dataclass

@@ -24,6 +24,8 @@ from docuquery_operator.ports import (
     STACK,
     STATEFUL_SET,
     ApiError,
+    CeleryFacts,
+    CeleryNode,
     Conflict,
     DatabaseFacts,
     Key,
@@ -35,18 +37,22 @@ from docuquery_operator.ports import (
     Session,
     Transient,
     Unavailable,
+    Waiting,
 )
 from tests.fakes.clock import ManualClock
 from tests.fakes.cluster import FakeCluster, FakeServer
 from tests.fakes.faults import Faults, KilledError
 from tests.fakes.links import FakeLinks
 from tests.fakes.ports import (
+    CeleryState,
     DatabaseState,
+    FakeCelery,
     FakeDatabase,
     FakeEvents,
     FakeLeader,
     FakeMetrics,
     FakeNetwork,
+    FakeQuarantine,
     FakeRedis,
     FakeRedisKeys,
     NetworkState,
@@ -125,6 +131,8 @@ class Rig:
         self.database = DatabaseState(self._database)
         self.redis_overlay: Callable[[RedisFacts], RedisFacts] = lambda facts: facts
         self.redis = RedisState(self._redis, now=lambda: self.clock.now().timestamp())
+        self.celery_overlay: Callable[[CeleryFacts], CeleryFacts] = lambda facts: facts
+        self.celery = CeleryState(self._celery, now=lambda: self.clock.now().timestamp())
         self.network = NetworkState(tcp=self.simulator.serving, http=lambda _host, _path: self._api())
         self._objects()
         self.start()
@@ -175,6 +183,24 @@ class Rig:
             self.put_runbook("RedisConnection", "own-redis", verify=self.verify)
         self.clock.advance(2)
 
+    def with_worker(self) -> None:
+        """A Redis, a worker that takes its tasks from there, and the worker's runbook with the times of the others."""
+        self.with_redis()
+        self.worker()
+        self.simulator.created.clear()
+
+        def broker(stack: JSON) -> None:
+            stack["spec"]["components"]["worker"]["dependsOn"] = ["redis"]
+
+        self.edit_stack(broker)
+        if self.verify is not None:
+            self.put_runbook("BackgroundTaskFailure", "own-background", verify=self.verify)
+        self.clock.advance(2)
+
+    def worker_incident(self, name: str = "worker-down", **spec: Any) -> Key:
+        """Open an Incident about the worker."""
+        return self.incident(name, type="BackgroundTaskFailure", **spec)
+
     def redis_incident(self, name: str = "redis-down", **spec: Any) -> Key:
         """Open an Incident about Redis."""
         return self.incident(name, type="RedisConnection", **spec)
@@ -194,6 +220,8 @@ class Rig:
             database=FakeDatabase(self.database, faults),
             redis=FakeRedis(self.redis, faults),
             redis_keys=FakeRedisKeys(self.redis, faults),
+            celery=FakeCelery(self.celery, faults),
+            quarantine=FakeQuarantine(self.celery, faults),
             network=FakeNetwork(self.network, faults),
             events=events,
             leader=self.leader,
@@ -292,6 +320,18 @@ class Rig:
             return RedisFacts(answer, f"{answer} at {host}")
         idle = tuple(self.redis.clients.values())
         return self.redis_overlay(replace(FINE_REDIS, used=5 + len(idle), clients=idle))
+
+    def _celery(self, host: str) -> CeleryFacts:
+        answer = self._redis(host).outcome
+        if answer != "ok":
+            return CeleryFacts(answer, f"{answer} at {host}")
+        pods = [p for p in self.simulator.pods("worker") if self.simulator.serving(p["status"]["podIP"]) != "refused"]
+        well = [p["metadata"]["name"] for p in pods if p["metadata"]["uid"] not in self.simulator.broken]
+        nodes = tuple(CeleryNode(f"celery@{n}", "prefork", 2, queues=("celery",)) for n in well)
+        head = self.celery.queue[-1] if self.celery.queue else ""
+        waiting = Waiting({"celery": len(self.celery.queue)}, head, "tasks.note" if head else "")
+        facts = CeleryFacts("ok", "", 3.0, len(pods), nodes, len(pods) == len(nodes), waiting)
+        return self.celery_overlay(facts)
 
     def _api(self) -> Any:
         up = self._database(_cluster_ip(self.server, "postgres"))

@@ -184,11 +184,13 @@ variables:
     expression: >-
       object.spec.?causes.orValue([]).exists(c, c.?remediate.orValue([]).exists(s,
       !(s.action in ['waitForRecovery', 'proposeMemory', 'proposeVolume',
-      'terminateIdleSessions', 'terminateBlocker', 'killIdleClients', 'blockClients'])))
+      'terminateIdleSessions', 'terminateBlocker', 'killIdleClients', 'blockClients',
+      'quarantineQueue', 'putBackQuarantine', 'dropQuarantine'])))
   - name: endsSessions
     expression: >-
       object.spec.?causes.orValue([]).exists(c, c.?remediate.orValue([]).exists(s,
-      s.action in ['terminateIdleSessions', 'terminateBlocker', 'killIdleClients', 'blockClients']))
+      s.action in ['terminateIdleSessions', 'terminateBlocker', 'killIdleClients', 'blockClients',
+      'quarantineQueue', 'putBackQuarantine', 'dropQuarantine']))
 validations:
   - expression: "!(variables.changed && variables.restarts) || variables.mayRestart"
     reason: Forbidden

@@ -154,6 +154,7 @@ async def _connected(target: RedisTarget, timeout: float) -> AsyncIterator[Conne
     connection = Connection(
         host=target.host,
         port=target.port,
+        db=target.database,
         username=target.user or None,
         password=target.password or None,
         socket_timeout=timeout,
@@ -347,3 +348,8 @@ async def _is_full(target: RedisTarget) -> bool:
             finally:
                 writer.transport.abort()
     return greeting.startswith(b"-") and FULL.encode() in greeting
+
+
+# For the adapters of what is built on Redis: one file knows its client.
+connected, ask, failed = _connected, _ask, _failed
+Failed = _Failed

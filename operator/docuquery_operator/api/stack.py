@@ -76,12 +76,24 @@ class RateLimitSettings(ApiModel):
 
 
 class CelerySettings(ApiModel):
-    """The Celery application of a worker."""
+    """The Celery application of a worker, and where on its broker its keys are."""
 
     app: Annotated[str, Field(max_length=256, description="Celery application, such as app.background.worker")]
     queues: Annotated[
         list[Annotated[str, Field(max_length=128)]], ListSet(), Field(max_length=32, description="Queues it consumes")
     ] = ["celery"]
+    broker: Annotated[
+        Name | None, Field(description="Component of type Redis that is the broker; default: the one in dependsOn")
+    ] = None
+    database: Annotated[
+        int, Field(ge=0, le=1023, description="Number of the broker's database, the /0 at the end of its URL")
+    ] = 0
+    key_prefix: Annotated[
+        str, Field(max_length=128, description="global_keyprefix of the broker_transport_options, empty without one")
+    ] = ""
+    result_prefix: Annotated[
+        str, Field(min_length=1, max_length=128, description="Beginning of the keys that hold results of tasks")
+    ] = "celery-task-meta-"
 
 
 class Scaling(ApiModel):
@@ -251,6 +263,12 @@ class StackSpec(ApiModel):
             "self.components.all(name, !has(self.components[name].dependsOn) || "
             "self.components[name].dependsOn.all(d, d in self.components && d != name))",
             "dependsOn must name other components of this Stack",
+        ),
+        Cel(
+            "self.components.all(name, !has(self.components[name].celery) || !has(self.components[name].celery.broker) || "
+            "(self.components[name].celery.broker in self.components && "
+            "self.components[self.components[name].celery.broker].type == 'Redis'))",
+            "celery.broker must name a component of type Redis of this Stack",
         ),
     )
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..api.common import ObjectMeta, SecretRef
-from ..api.stack import Component, ComponentType, Endpoint, Stack, StackSpec, WorkloadRef
+from ..api.stack import CelerySettings, Component, ComponentType, Endpoint, Stack, StackSpec, WorkloadRef
 from ..domain.pods import PodFacts, owned, pod_facts
 from ..ports import (
     CONTROLLER_REVISION,
@@ -19,6 +20,7 @@ from ..ports import (
     SECRET,
     SERVICE,
     WORKLOADS,
+    CeleryTarget,
     DatabaseTarget,
     RedisTarget,
 )
@@ -174,6 +176,25 @@ async def redis_target(round_: Round, component: Component, host: str) -> RedisT
     if not secret.get("password"):
         return None
     return RedisTarget(host, port, secret.get("username", ""), secret["password"])
+
+
+def broker_of(stack: Stack, worker: Component) -> tuple[str, Component] | None:
+    """The Redis that a worker takes its tasks from: the one that it names, else the only one that it depends on."""
+    components = stack.spec.components
+    named = worker.celery.broker if worker.celery else None
+    candidates = [named] if named else worker.depends_on or list(components)
+    found = [(n, components[n]) for n in candidates if n in components and components[n].type is ComponentType.REDIS]
+    return found[0] if len(found) == 1 else None
+
+
+async def celery_target(round_: Round, broker: Component, celery: CelerySettings, host: str) -> CeleryTarget | None:
+    """Where the queues of this application are; None when the broker's Secret is missing."""
+    target = await redis_target(round_, broker, host)
+    if target is None:
+        return None
+    return CeleryTarget(
+        replace(target, database=celery.database), tuple(celery.queues), celery.key_prefix, celery.result_prefix
+    )
 
 
 async def client_counts(round_: Round, addresses: Sequence[str]) -> dict[str, int]:

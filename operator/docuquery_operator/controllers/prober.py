@@ -18,7 +18,7 @@ from ..api.runbook import ProbeSpec, RunbookSpec
 from ..api.stack import Component, Stack
 from ..catalogue import shared
 from ..catalogue.base import ProbeContext, Round
-from ..catalogue.probes import PROBES
+from ..catalogue.probes import PROBES, celery
 from ..catalogue.service_levels import service_level
 from ..domain.causes import Findings, Verdict, judge
 from ..domain.components import judge_component
@@ -215,6 +215,8 @@ class StackProber:
 async def _answer(context: ProbeContext) -> str:
     """Whether the service itself answers: 'ok', a class of failure, or '' where nothing can be asked."""
     component, round_ = context.component, context.round
+    if component.type == "CeleryWorker":
+        return await celery.health(context)
     if component.endpoint is None:
         return ""
     host = await shared.address(round_, component)

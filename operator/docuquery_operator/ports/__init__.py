@@ -4,6 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from .celery import (
+    Batch,
+    Celery,
+    CeleryFacts,
+    CeleryNode,
+    CeleryTarget,
+    CeleryTask,
+    Quarantine,
+    ResultsPage,
+    TaskResult,
+    Waiting,
+)
 from .cluster import (
     BACKUP_JOB,
     CLAIM,
@@ -54,6 +66,8 @@ class Ports:
     database: Database
     redis: Redis
     redis_keys: RedisKeys
+    celery: Celery
+    quarantine: Quarantine
     network: Network
     events: Events
     leader: Leader
@@ -89,7 +103,13 @@ __all__ = [
     "STATEFUL_SET",
     "WORKLOADS",
     "ApiError",
+    "Batch",
     "Blocker",
+    "Celery",
+    "CeleryFacts",
+    "CeleryNode",
+    "CeleryTarget",
+    "CeleryTask",
     "ClientIdentity",
     "Clock",
     "Cluster",
@@ -109,14 +129,18 @@ __all__ = [
     "Network",
     "NoLinks",
     "Ports",
+    "Quarantine",
     "Redis",
     "RedisClient",
     "RedisFacts",
     "RedisKeys",
     "RedisTarget",
     "Refused",
+    "ResultsPage",
     "Self",
     "Session",
+    "TaskResult",
     "Transient",
     "Unavailable",
+    "Waiting",
 ]

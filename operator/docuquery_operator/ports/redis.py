@@ -30,6 +30,7 @@ class RedisTarget:
     port: int
     user: str = ""
     password: str = field(default="", repr=False)
+    database: int = 0
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from ..base import Action
 from .block_clients import BlockClients
 from .clients import KillIdleClients
 from .passive import ProposeMemory, ProposeVolume, WaitForRecovery
+from .quarantine import DropQuarantine, PutBackQuarantine, QuarantineQueue
 from .restart_workload import RestartWorkload
 from .sessions import RestartLeakingClient, TerminateBlocker, TerminateIdleSessions
 
@@ -16,6 +17,9 @@ _ALL: tuple[Action, ...] = (
     TerminateBlocker(),
     KillIdleClients(),
     BlockClients(),
+    QuarantineQueue(),
+    PutBackQuarantine(),
+    DropQuarantine(),
     WaitForRecovery(),
     ProposeMemory(),
     ProposeVolume(),

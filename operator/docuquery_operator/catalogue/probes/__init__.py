@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..base import Probe
 from .blocking import ClientBlocking
+from .celery import CeleryFailures, CeleryQueue, CeleryWorkers, QuarantineProbe
 from .http import HttpHealth
 from .network import ServiceNetwork
 from .postgres import PostgresConnections, PostgresDisk, PostgresLocks, PostgresReady, PostgresRecovery
@@ -34,5 +35,9 @@ _ALL: tuple[Probe, ...] = (
     ApiTraffic(),
     RateLimits(),
     RateLimitKeys(),
+    CeleryWorkers(),
+    CeleryQueue(),
+    CeleryFailures(),
+    QuarantineProbe(),
 )
 PROBES: dict[str, Probe] = {p.name: p for p in _ALL}
