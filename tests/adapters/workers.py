@@ -86,10 +86,11 @@ class Broker:
 @contextlib.contextmanager
 def working(broker: Broker, *options: str, name: str = "one") -> Iterator[Process]:
     """A worker that has said that it is ready."""
-    worker = broker.worker(*options, name=name)
+    worker, before = broker.worker(*options, name=name), listeners(broker)
     worker.start()
     try:
         wait_for("a worker", lambda: "ready." in worker.text(), 40)
+        wait_for("its remote control", lambda: listeners(broker) > before, 10)
         yield worker
     finally:
         with contextlib.suppress(ProcessLookupError):
@@ -97,3 +98,9 @@ def working(broker: Broker, *options: str, name: str = "one") -> Iterator[Proces
             os.kill(worker.child.pid, signal.SIGCONT)
             os.killpg(worker.child.pid, signal.SIGKILL)
         worker.stop(signal.SIGKILL)
+
+
+def listeners(broker: Broker) -> int:
+    """Workers that listen for remote control: they say that they are ready a moment before they do."""
+    with broker.client() as client:
+        return sum(int(c["psub"]) for c in client.client_list())
