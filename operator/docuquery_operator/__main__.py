@@ -18,6 +18,7 @@ from .adapters.kubernetes import KubernetesCluster
 from .adapters.links import HeldLinks
 from .adapters.network import SystemNetwork
 from .adapters.postgres import PsycopgDatabase
+from .adapters.qdrant import QdrantRest
 from .adapters.quarantine import RedisQuarantine
 from .adapters.redis import RedisPy
 from .adapters.redis_keys import ScannedKeys
@@ -69,6 +70,7 @@ async def run(settings: Settings) -> int:
             redis_keys=ScannedKeys(),
             celery=RedisCelery(),
             quarantine=RedisQuarantine(),
+            qdrant=QdrantRest(),
             network=network,
             events=EventRecorder(cluster, clock, NAME, settings.instance),
             leader=lease,

@@ -59,6 +59,7 @@ from tests.fakes.ports import (
     RedisState,
     health_answer,
 )
+from tests.fakes.qdrant import FakeQdrant, QdrantState
 from tests.fakes.workloads import Simulator
 
 NAMESPACE = "docuquery"
@@ -75,6 +76,11 @@ REDIS: JSON = {
     "type": "Redis",
     "workload": {"kind": "StatefulSet", "name": "redis"},
     "endpoint": {"service": "redis", "port": 6379},
+}
+QDRANT: JSON = {
+    "type": "Qdrant",
+    "workload": {"kind": "StatefulSet", "name": "qdrant"},
+    "endpoint": {"service": "qdrant", "port": 6333},
 }
 COMPONENTS: JSON = {
     "api": {
@@ -133,6 +139,7 @@ class Rig:
         self.redis = RedisState(self._redis, now=lambda: self.clock.now().timestamp())
         self.celery_overlay: Callable[[CeleryFacts], CeleryFacts] = lambda facts: facts
         self.celery = CeleryState(self._celery, now=lambda: self.clock.now().timestamp())
+        self.qdrant = QdrantState(self.simulator.serving)
         self.network = NetworkState(tcp=self.simulator.serving, http=lambda _host, _path: self._api())
         self._objects()
         self.start()
@@ -201,6 +208,25 @@ class Rig:
         """Open an Incident about the worker."""
         return self.incident(name, type="BackgroundTaskFailure", **spec)
 
+    def with_qdrant(self) -> None:
+        """A Qdrant that the api rests on, and its runbook with the times of the others."""
+        self.simulator.workload(STATEFUL_SET, "qdrant", self.clock.now())
+        self.simulator.created.clear()
+
+        def add(stack: JSON) -> None:
+            components = stack["spec"]["components"]
+            components["qdrant"] = QDRANT
+            components["api"] = {**components["api"], "dependsOn": ["postgres", "qdrant"]}
+
+        self.edit_stack(add)
+        if self.verify is not None:
+            self.put_runbook("VectorStorePerformance", "own-qdrant", verify=self.verify)
+        self.clock.advance(2)
+
+    def qdrant_incident(self, name: str = "qdrant-slow", **spec: Any) -> Key:
+        """Open an Incident about Qdrant."""
+        return self.incident(name, type="VectorStorePerformance", **spec)
+
     def redis_incident(self, name: str = "redis-down", **spec: Any) -> Key:
         """Open an Incident about Redis."""
         return self.incident(name, type="RedisConnection", **spec)
@@ -222,6 +248,7 @@ class Rig:
             redis_keys=FakeRedisKeys(self.redis, faults),
             celery=FakeCelery(self.celery, faults),
             quarantine=FakeQuarantine(self.celery, faults),
+            qdrant=FakeQdrant(self.qdrant, faults),
             network=FakeNetwork(self.network, faults),
             events=events,
             leader=self.leader,
@@ -340,6 +367,8 @@ class Rig:
         if _cluster_ip(self.server, "redis"):
             redis = self._redis(_cluster_ip(self.server, "redis"))
             others["redis"] = "up" if redis.outcome == "ok" else "down"
+        if _cluster_ip(self.server, "qdrant"):
+            others["qdrant"] = "up" if self.qdrant.answer(_cluster_ip(self.server, "qdrant")) == "ok" else "down"
         return health_answer("up" if up.outcome == "ok" and not full else "down", **others)
 
     def _meta(self, name: str) -> JSON:

@@ -159,6 +159,14 @@ class StepState(StrEnum):
         return self in (StepState.INTENDED, StepState.RUNNING)
 
 
+class UndoState(StrEnum):
+    """What became of the values that a step without success has changed."""
+
+    PENDING = "Pending"
+    DONE = "Done"
+    NOT_DONE = "NotDone"
+
+
 FINAL_STATES = (
     StepState.HEALED,
     StepState.NOT_HEALED,
@@ -200,6 +208,9 @@ class Step(ApiModel):
     started_at: Annotated[Time | None, Field(description="When the intent was written")] = None
     effect_at: Annotated[Time | None, Field(description="When the effect was found done")] = None
     finished_at: Annotated[Time | None, Field(description="When the verdict was given")] = None
+    undo: Annotated[
+        UndoState | None, Field(description="Whether what it has changed was put back, where it has not helped")
+    ] = None
     summary: Annotated[str, Field(max_length=512, description="In one line")] = ""
 
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
@@ -104,3 +104,19 @@ class Action(Protocol):
 
     async def advance(self, step: Step, namespace: str, ports: Ports) -> None:
         """Begin the effect, or carry it on where it stands."""
+
+
+@runtime_checkable
+class Undoable(Protocol):
+    """An action that can put back what it has changed; asked for where a step has not helped and its plan says `undo`."""
+
+    async def undone(self, step: Step, namespace: str, ports: Ports) -> Effect:
+        """Done when nothing is left of what this attempt has set; what somebody else has set since is not ours."""
+
+    async def undo(self, step: Step, namespace: str, ports: Ports) -> None:
+        """Put back what is still as this attempt has set it; may be called any number of times."""
+
+
+def undoable(action: object) -> Undoable | None:
+    """The action where it can put back, else None."""
+    return action if isinstance(action, Undoable) else None

@@ -22,12 +22,15 @@ from ..ports import (
     WORKLOADS,
     CeleryTarget,
     DatabaseTarget,
+    QdrantTarget,
     RedisTarget,
 )
 from .base import Round
 
 _EXPRESSIONS = {"In": "{} in ({})", "NotIn": "{} notin ({})", "Exists": "{}", "DoesNotExist": "!{}"}
 HEALTH_PATH = "/health"
+# As Qdrant's own header and its Helm chart's Secret call it.
+QDRANT_KEY = "api-key"
 
 
 async def workload(round_: Round, component: Component) -> JSON | None:
@@ -197,6 +200,15 @@ async def celery_target(round_: Round, broker: Component, celery: CelerySettings
     )
 
 
+async def qdrant_target(round_: Round, component: Component, host: str) -> QdrantTarget | None:
+    """Address of a Qdrant component, and its key where it names a Secret; None when that Secret has none."""
+    port = component.endpoint.port if component.endpoint else 0
+    if component.credentials is None:
+        return QdrantTarget(host, port)
+    key = (await credentials(round_, component.credentials.secret_name)).get(QDRANT_KEY, "")
+    return QdrantTarget(host, port, key) if key else None
+
+
 async def client_counts(round_: Round, addresses: Sequence[str]) -> dict[str, int]:
     """How many of these addresses are pods of each component."""
     if not addresses:
@@ -237,6 +249,16 @@ def plain_redis(service_name: str, port: int, secret: str) -> Component:
     """A Redis component as far as connecting goes."""
     return Component(
         type=ComponentType.REDIS,
+        workload=WorkloadRef(kind="StatefulSet", name=service_name),
+        endpoint=Endpoint(service=service_name, port=port),
+        credentials=SecretRef(secret_name=secret) if secret else None,
+    )
+
+
+def plain_qdrant(service_name: str, port: int, secret: str) -> Component:
+    """A Qdrant component as far as asking it goes."""
+    return Component(
+        type=ComponentType.QDRANT,
         workload=WorkloadRef(kind="StatefulSet", name=service_name),
         endpoint=Endpoint(service=service_name, port=port),
         credentials=SecretRef(secret_name=secret) if secret else None,

@@ -70,6 +70,8 @@ class Reporter:
             parts["pg_stat_activity"] = await self._activity(round_, component)
         if component.type is ComponentType.REDIS:
             parts["redis_info"] = await self._redis_info(round_, component)
+        if component.type is ComponentType.QDRANT:
+            parts["qdrant_state"] = await self._qdrant_state(round_, component)
         return parts
 
     async def _logs(self, namespace: str, pod: PodFacts) -> dict[str, str]:
@@ -108,6 +110,15 @@ class Reporter:
         facts = await self._ports.redis.look(target, COLLECT_SECONDS / 3)
         idle = [f"idle client {c}" for c in (facts.clients or ())[:IDLE_CLIENTS]]
         return "\n".join([*idle, facts.info or f"{facts.outcome}: {facts.message}"])
+
+    async def _qdrant_state(self, round_: Round, component: Component) -> str:
+        host = await shared.address(round_, component)
+        target = await shared.qdrant_target(round_, component, host) if host else None
+        if target is None:
+            return "no address or no key"
+        facts = await self._ports.qdrant.look(target, COLLECT_SECONDS / 3)
+        collections = [repr(c) for c in facts.collections or ()]
+        return "\n".join([f"{facts.outcome} {facts.version} {facts.message}", repr(facts.cluster), *collections])
 
 
 def _room(incident: Incident, known: JSON | None, data: Mapping[str, str]) -> dict[str, str | None]:

@@ -16,11 +16,12 @@ from ..api.runbook import Runbook, RunbookSpec, StepSpec
 from ..api.stack import ComponentType, Stack
 from ..catalogue import shared
 from ..catalogue.actions import ACTIONS
-from ..catalogue.base import PlanContext, Round
+from ..catalogue.base import PlanContext, Round, undoable
 from ..catalogue.runbooks import problem_of, shipped
 from ..domain import parameters
 from ..domain.pods import foreign_rollout
 from ..domain.rollout import gap
+from ..domain.verification import to_put_back
 from ..domain.world import Effect, EffectState, PlannedStep, Problem, Refusal, Risk, Target, World
 from ..ports import (
     MAINTENANCE_WINDOW,
@@ -33,7 +34,11 @@ from .ledgers import LedgerStore
 from .prober import Observation, StackProber
 
 VIEW_FOR = timedelta(seconds=1)
-SECRET_KEYS = {ComponentType.POSTGRESQL: ("username", "password"), ComponentType.REDIS: ("password",)}
+SECRET_KEYS = {
+    ComponentType.POSTGRESQL: ("username", "password"),
+    ComponentType.REDIS: ("password",),
+    ComponentType.QDRANT: (shared.QDRANT_KEY,),
+}
 
 
 @dataclass(frozen=True)
@@ -85,8 +90,9 @@ class Gatherer:
     ) -> World:
         status = incident.status or IncidentStatus()
         step = next((s for s in status.steps if s.state.in_flight), None)
+        busy = step or to_put_back(status)
         mode = _stricter(stack, incident)
-        if mode is HealMode.OFF and step is None:
+        if mode is HealMode.OFF and busy is None:
             return world
         assert chosen.spec is not None
         if incident.status is None and not self._prober.has_fresh(stack, chosen.source, world.component, values):
@@ -94,7 +100,7 @@ class Gatherer:
             return world
         seen = await self._prober.diagnose(stack, chosen.spec, chosen.source, world.component, values)
         world = replace(world, streak=seen.streak, planner=_planner(stack, world.component, seen))
-        if mode is HealMode.OBSERVE and step is None:
+        if mode is HealMode.OBSERVE and busy is None:
             return world
         return await self._for_acting(status, stack, step, world)
 
@@ -116,11 +122,18 @@ class Gatherer:
             window = await guard("the maintenance windows", lambda: self._blocking_window(stack), "")
             targets = await guard("the rollouts", lambda: self.targets(stack), {})
             world = replace(world, blocking_window=window, targets=targets)
-        return replace(world, effect=effect, failed_lookups=tuple(failed))
+        undone = await self._undone(to_put_back(status), namespace)
+        return replace(world, effect=effect, undone=undone, failed_lookups=tuple(failed))
 
     async def _effect(self, step: Step, namespace: str) -> Effect | None:
         action = ACTIONS.get(step.kind)
         return await action.effect(step, namespace, self._ports) if action else None
+
+    async def _undone(self, step: Step | None, namespace: str) -> Effect | None:
+        action = undoable(ACTIONS.get(step.kind)) if step else None
+        if step is None or action is None:
+            return None
+        return await action.undone(step, namespace, self._ports)
 
     async def stack(self, namespace: str, name: str, fresh: bool = False) -> Stack | Problem:
         """The Stack, at most one second old; fresh: read now."""

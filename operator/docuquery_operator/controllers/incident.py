@@ -11,6 +11,7 @@ from ..api.common import HealMode, Severity
 from ..api.incident import Incident, IncidentStatus, Phase, Report, Step
 from ..api.stack import Stack
 from ..catalogue.actions import ACTIONS
+from ..catalogue.base import undoable
 from ..domain import rails
 from ..domain.healing import Plan, decide
 from ..domain.ledger import Attempt
@@ -85,6 +86,8 @@ class IncidentController:
             await self._keep(incident, world, plan.keep)
         if plan.advance is not None:
             await self._advance(incident, world, plan.advance)
+        if plan.undo is not None:
+            await self._undo(incident, plan.undo)
         if plan.close:
             await self._close(incident)
 
@@ -108,6 +111,16 @@ class IncidentController:
         action = ACTIONS[step.kind]
         log.info("advancing", extra={"incident": incident.metadata.name, "step": step.name, "attempt": step.attempt_id})
         await action.advance(step, incident.metadata.namespace, self._ports)
+
+    async def _undo(self, incident: Incident, step: Step) -> None:
+        """Put back what a step has changed in vain (rule 18): the same leader, a fresh Stack that still names the target."""
+        action, namespace = undoable(ACTIONS.get(step.kind)), incident.metadata.namespace
+        stack = await self._gather.stack(namespace, incident.spec.stack_ref.name, fresh=True)
+        if isinstance(stack, Problem) or stack.spec.paused or not rails.named(stack, step):
+            return
+        if action is not None and self._ports.leader.leading():
+            log.info("putting back", extra={"incident": incident.metadata.name, "step": step.name})
+            await action.undo(step, namespace, self._ports)
 
     async def _keep(self, incident: Incident, world: World, step: Step) -> None:
         """Enter the attempt in the target's ledger, and keep the target until the step has its verdict."""

@@ -228,6 +228,8 @@ async def _answer(context: ProbeContext) -> str:
     if component.type == "PostgreSQL":
         finding = await PROBES["postgresReady"].look(context)
         return "ok" if finding["ok"] else str(finding["outcome"] if finding["outcome"] != "ok" else finding["write"])
+    if component.type == "Qdrant":
+        return str((await PROBES["qdrantReady"].look(context))["outcome"])
     http = await network.http_get(host, port, shared.readiness_path(component), round_.timeout)
     if http.status == 0:
         return http.problem

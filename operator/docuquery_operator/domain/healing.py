@@ -35,11 +35,16 @@ class Settle:
 
 @dataclass(frozen=True)
 class Plan:
-    """What follows from the facts. advance: begin or carry on this effect. keep: hold the target, as the step is watched."""
+    """What follows from the facts.
+
+    advance: begin or carry on this effect. keep: hold the target, as the step is watched or put back. undo: put back what
+    this step has changed.
+    """
 
     status: IncidentStatus
     advance: Step | None = None
     keep: Step | None = None
+    undo: Step | None = None
     settle: tuple[Settle, ...] = ()
     close: bool = False
     news: tuple[News, ...] = ()
@@ -66,10 +71,12 @@ def decide(incident: Incident, world: World, now: datetime) -> Plan:
 def _plan(d: Draft, world: World) -> Plan:
     step = verification.in_flight(d)
     over = d.status.phase is Phase.RESOLVED
+    undo = verification.to_put_back(d.status) if world.leading and not over else None
     return Plan(
         status=bounded(d.status),
         advance=step if step is not None and verification.may_advance(d, world, step) else None,
-        keep=step if step is not None and verification.is_watched(world, step) else None,
+        keep=step if step is not None and verification.is_watched(world, step) else undo,
+        undo=undo if world.stack is not None and not world.stack.spec.paused else None,
         settle=tuple(_unsettled(d.status, world)),
         close=over and d.status.report is None,
         news=tuple(d.news),
@@ -91,7 +98,7 @@ def _unsettled(status: IncidentStatus, world: World) -> list[Settle]:
     """Verdicts in the journal that a ledger still has open; found again after any crash."""
     found = []
     for step in status.steps:
-        if not (step.state.final and step.attempt_id and step.component):
+        if not (step.state.final and step.attempt_id and step.component) or step is verification.to_put_back(status):
             continue
         ledger = world.ledgers.get(step.component)
         entry = ledger.find(step.attempt_id) if ledger else None
@@ -314,7 +321,7 @@ def bounded(status: IncidentStatus) -> IncidentStatus:
     for index, step in enumerate(status.steps):
         if _fits(status):
             return status
-        if step.state.final and step.plan and not step.plan.get("note"):
+        if step.state.final and step.plan and not step.plan.get("note") and not step.undo:
             steps = [*status.steps]
             steps[index] = step.model_copy(update={"plan": None})
             status = status.model_copy(update={"steps": steps})
@@ -331,6 +338,7 @@ STAGES: tuple[Stage, ...] = (
     lifecycle.closed_by_hand,
     lifecycle.problem,
     verification.watch_step,
+    verification.put_back,
     lifecycle.switched_off,
     watch_recovery,
     no_data,

@@ -134,7 +134,8 @@ def workload_finding(workload: JSON | None, pods: Sequence[PodFacts], now: datet
         "restarts": max((p.restarts for p in alive), default=0),
         "state": worst.state if worst else "absent",
         "reason": worst.reason if worst else "",
-        "memoryLimit": _memory_limit(workload),
+        "memoryLimit": limit_of(workload, "memory"),
+        "cpuLimit": limit_of(workload, "cpu"),
         "starting": any(_starting(p, now) for p in alive),
     }
     finding["summary"] = _summary(finding, worst)
@@ -153,10 +154,10 @@ def _crash_loop(p: PodFacts) -> bool:
     return failing or (p.state == "terminated" and p.restarts >= 2)
 
 
-def _memory_limit(workload: JSON) -> str:
+def limit_of(workload: JSON, resource: str) -> str:
+    """Limit of its first container as it is written, '' when it has none."""
     containers = workload.get("spec", {}).get("template", {}).get("spec", {}).get("containers") or [{}]
-    limit: str = (containers[0].get("resources", {}).get("limits") or {}).get("memory", "")
-    return limit
+    return str((containers[0].get("resources", {}).get("limits") or {}).get(resource, ""))
 
 
 def _summary(finding: Mapping[str, Any], worst: PodFacts | None) -> str:

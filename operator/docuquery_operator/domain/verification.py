@@ -5,13 +5,17 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from ..api.common import delta
-from ..api.incident import Phase, Step, StepState
+from ..api.incident import IncidentStatus, Phase, Step, StepState, UndoState
 from ..api.runbook import StepSpec, Verify
 from ..api.stack import Stack
 from . import rails
 from .draft import Draft
 from .lifecycle import blocked, close, needs_human
 from .world import Effect, EffectState, Refusal, Streak, World
+
+UNSUCCESSFUL = (StepState.NOT_HEALED, StepState.INCONCLUSIVE, StepState.REGRESSED)
+# A server that is away for longer must not keep other causes from being worked on.
+UNDO_WITHIN = timedelta(minutes=5)
 
 
 def in_flight(d: Draft) -> Step | None:
@@ -200,11 +204,36 @@ def mitigated(d: Draft, w: World) -> bool:
 
 
 def finish(d: Draft, step: Step, state: StepState, why: str) -> None:
-    """Write the verdict of a step."""
-    d.put_step(step.model_copy(update={"state": state, "finished_at": d.now, "summary": why[:512]}))
+    """Write the verdict of a step; what it has changed in vain is to be put back (rule 18)."""
+    undo = UndoState.PENDING if state in UNSUCCESSFUL and (step.plan or {}).get("undo") else None
+    d.put_step(step.model_copy(update={"state": state, "finished_at": d.now, "undo": undo, "summary": why[:512]}))
     d.tell(f"Step{state}", f"{step.name}: {why}", warning=state is not StepState.HEALED)
     if state is StepState.REGRESSED:
         needs_human(d, "Regressed", f"{step.name} made it worse: {why}; nothing more is done automatically")
+
+
+def to_put_back(status: IncidentStatus) -> Step | None:
+    """The step whose former values are to be put back, if any."""
+    return next((s for s in status.steps if s.undo is UndoState.PENDING), None)
+
+
+def put_back(d: Draft, w: World) -> bool:
+    """Nothing else is begun until the former values are back, or cannot be put back."""
+    step = to_put_back(d.status)
+    if step is None or w.stack is None:
+        return False
+    d.look(w.stack.spec.detection.pace)
+    since = max(step.finished_at or d.now, w.alive_since or d.now)
+    if w.undone is not None and w.undone.state is EffectState.DONE:
+        d.put_step(step.model_copy(update={"undo": UndoState.DONE}))
+        d.tell("PutBack", f"{step.name}: {w.undone.message}")
+    elif d.now - since > UNDO_WITHIN and not w.stack.spec.paused:
+        d.put_step(step.model_copy(update={"undo": UndoState.NOT_DONE}))
+        why = w.undone.message if w.undone else "its action cannot be asked"
+        text = f"{step.name} has not helped, and its values could not be put back: {why}; status.steps has the former ones"
+        needs_human(d, "NotPutBack", text)
+        return False
+    return True
 
 
 def _regressed(w: World, step: Step) -> str:

@@ -137,6 +137,7 @@ class World:
     streak: Streak | None = None
     planner: Planner | None = None
     effect: Effect | None = None
+    undone: Effect | None = None
     ledgers: Mapping[str, Ledger] = field(default_factory=dict)
     neighbours: Mapping[str, Neighbour] = field(default_factory=dict)
     targets: Mapping[str, Target] = field(default_factory=dict)

@@ -54,6 +54,7 @@ from .links import Links, LinkTarget, NoLinks
 from .network import BODY_LIMIT, HttpAnswer, Network
 from .postgres import Blocker, Database, DatabaseFacts, DatabaseTarget, Session
 from .process import Clock, Events, Leader, Metrics, Self
+from .qdrant import Qdrant, QdrantAnswer, QdrantCluster, QdrantCollection, QdrantFacts, QdrantTarget
 from .redis import ClientIdentity, KeyCount, Redis, RedisClient, RedisFacts, RedisKeys, RedisTarget
 
 
@@ -68,6 +69,7 @@ class Ports:
     redis_keys: RedisKeys
     celery: Celery
     quarantine: Quarantine
+    qdrant: Qdrant
     network: Network
     events: Events
     leader: Leader
@@ -129,6 +131,12 @@ __all__ = [
     "Network",
     "NoLinks",
     "Ports",
+    "Qdrant",
+    "QdrantAnswer",
+    "QdrantCluster",
+    "QdrantCollection",
+    "QdrantFacts",
+    "QdrantTarget",
     "Quarantine",
     "Redis",
     "RedisClient",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from ..base import Action
 from .block_clients import BlockClients
 from .clients import KillIdleClients
-from .passive import ProposeMemory, ProposeVolume, WaitForRecovery
+from .optimize_collections import OptimizeCollections
+from .passive import ProposeMemory, ProposeScaling, ProposeVolume, WaitForRecovery
 from .quarantine import DropQuarantine, PutBackQuarantine, QuarantineQueue
 from .restart_workload import RestartWorkload
 from .sessions import RestartLeakingClient, TerminateBlocker, TerminateIdleSessions
@@ -20,8 +21,10 @@ _ALL: tuple[Action, ...] = (
     QuarantineQueue(),
     PutBackQuarantine(),
     DropQuarantine(),
+    OptimizeCollections(),
     WaitForRecovery(),
     ProposeMemory(),
     ProposeVolume(),
+    ProposeScaling(),
 )
 ACTIONS: dict[str, Action] = {a.name: a for a in _ALL}

@@ -87,6 +87,36 @@ class ProposeVolume(Passive):
         return PlannedStep(self.name, context.component_name, self.risk, {"note": True}, f"proposal: {text}")
 
 
+class ProposeScaling(Passive):
+    """Says what more pods of a Qdrant would and would not move."""
+
+    name = "proposeScaling"
+    doc = (
+        "write down how this Qdrant can be given more room: a single node only by more resources, a cluster by a peer more "
+        "and shards that are moved to it"
+    )
+
+    def plan(self, context: PlanContext) -> PlannedStep | Refusal:
+        """Nothing is scaled: a pod more is of no use before somebody has moved shards to it."""
+        cluster, workload = context.findings.get("cluster", {}), context.findings.get("workload", {})
+        ref = f"{context.component.workload.kind} {context.component.workload.name}"
+        limits = f"cpu {workload.get('cpuLimit') or 'without'}, memory {workload.get('memoryLimit') or 'without'}"
+        if cluster.get("enabled"):
+            peers = cluster.get("peers", 1)
+            text = (
+                f"add a peer to the {peers} of {ref}, then move shards to it (POST /collections/<name>/cluster with "
+                "move_shard): a new peer holds nothing until then"
+            )
+        elif "enabled" in cluster:
+            text = (
+                f"raise the resources of {ref} (limits now: {limits}); more replicas would not help: "
+                "a single node's second pod is another, empty Qdrant, and no data move to it"
+            )
+        else:
+            text = f"raise the resources of {ref} (limits now: {limits}); whether it is part of a cluster it does not tell"
+        return PlannedStep(self.name, context.component_name, self.risk, {"note": True}, f"proposal: {text}")
+
+
 def _own_bound(limit: int, workload: str, of_container: str) -> str:
     """The server has a bound of its own, which it came to before that of its container."""
     wanted = int(limit * MEMORY_FACTOR / 2**20)

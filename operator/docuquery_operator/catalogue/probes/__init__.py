@@ -8,6 +8,7 @@ from .celery import CeleryFailures, CeleryQueue, CeleryWorkers, QuarantineProbe
 from .http import HttpHealth
 from .network import ServiceNetwork
 from .postgres import PostgresConnections, PostgresDisk, PostgresLocks, PostgresReady, PostgresRecovery
+from .qdrant import QdrantClusterState, QdrantCollections, QdrantReady, QdrantSearch
 from .ratelimit import ApiRefusals, RateLimitKeys, RateLimits
 from .redis import RedisClients, RedisMemory, RedisPersistence, RedisReady
 from .rollout import Rollout
@@ -39,5 +40,9 @@ _ALL: tuple[Probe, ...] = (
     CeleryQueue(),
     CeleryFailures(),
     QuarantineProbe(),
+    QdrantReady(),
+    QdrantCollections(),
+    QdrantSearch(),
+    QdrantClusterState(),
 )
 PROBES: dict[str, Probe] = {p.name: p for p in _ALL}

@@ -20,7 +20,7 @@ class Workload:
     )
     gives: tuple[str, ...] = (
         *("exists", "wanted", "ready", "pods", "terminating", "crashLoop", "oomKilled", "nodeLost", "unschedulable"),
-        *("restarts", "state", "reason", "memoryLimit", "starting"),
+        *("restarts", "state", "reason", "memoryLimit", "cpuLimit", "starting"),
     )
 
     async def look(self, context: ProbeContext) -> dict[str, Any]:
