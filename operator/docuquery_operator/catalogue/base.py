@@ -111,7 +111,10 @@ class Undoable(Protocol):
     """An action that can put back what it has changed; asked for where a step has not helped and its plan says `undo`."""
 
     async def undone(self, step: Step, namespace: str, ports: Ports) -> Effect:
-        """Done when nothing is left of what this attempt has set; what somebody else has set since is not ours."""
+        """Done when nothing is left of what this attempt has set, Absent when that cannot be seen.
+
+        What somebody else has set since is not ours.
+        """
 
     async def undo(self, step: Step, namespace: str, ports: Ports) -> None:
         """Put back what is still as this attempt has set it; may be called any number of times."""

@@ -14,8 +14,8 @@ from .lifecycle import blocked, close, needs_human
 from .world import Effect, EffectState, Refusal, Streak, World
 
 UNSUCCESSFUL = (StepState.NOT_HEALED, StepState.INCONCLUSIVE, StepState.REGRESSED)
-# A server that is away for longer must not keep other causes from being worked on.
-UNDO_WITHIN = timedelta(minutes=5)
+# A server that is away for longer, or takes nothing back, must not keep other causes from being worked on.
+UNDO_WITHIN, UNDO_AT_MOST = timedelta(minutes=5), timedelta(minutes=30)
 
 
 def in_flight(d: Draft) -> Step | None:
@@ -223,17 +223,21 @@ def put_back(d: Draft, w: World) -> bool:
     if step is None or w.stack is None:
         return False
     d.look(w.stack.spec.detection.pace)
-    since = max(step.finished_at or d.now, w.alive_since or d.now)
+    waited = d.now - max(step.finished_at or d.now, w.alive_since or d.now)
     if w.undone is not None and w.undone.state is EffectState.DONE:
         d.put_step(step.model_copy(update={"undo": UndoState.DONE}))
         d.tell("PutBack", f"{step.name}: {w.undone.message}")
-    elif d.now - since > UNDO_WITHIN and not w.stack.spec.paused:
+    elif waited > (UNDO_WITHIN if _gone(w.undone) else UNDO_AT_MOST) and not w.stack.spec.paused:
         d.put_step(step.model_copy(update={"undo": UndoState.NOT_DONE}))
         why = w.undone.message if w.undone else "its action cannot be asked"
         text = f"{step.name} has not helped, and its values could not be put back: {why}; status.steps has the former ones"
         needs_human(d, "NotPutBack", text)
         return False
     return True
+
+
+def _gone(effect: Effect | None) -> bool:
+    return effect is None or effect.state is EffectState.ABSENT
 
 
 def _regressed(w: World, step: Step) -> str:

@@ -91,7 +91,7 @@ class OptimizeCollections:
 
     async def effect(self, step: Step, namespace: str, ports: Ports) -> Effect:
         """Done when the optimisers of all of them have ended."""
-        target, planned, found, problem = await _state(step, namespace, ports)
+        _, planned, found, problem = await _state(step, namespace, ports)
         quiet = self._remembered(step, ports)
         if problem:
             quiet.looks = 0
@@ -115,12 +115,12 @@ class OptimizeCollections:
 
     async def undone(self, step: Step, namespace: str, ports: Ports) -> Effect:
         """Done when no value is left that this step has set."""
-        target, planned, found, problem = await _state(step, namespace, ports)
+        _, planned, found, problem = await _state(step, namespace, ports)
         if problem:
             return Effect(EffectState.ABSENT, problem)
         left = [p["name"] for p, c in zip(planned, found, strict=True) if c and _ours(p, c)]
         if left:
-            return Effect(EffectState.ABSENT, f"still as it was set: {', '.join(left)}"[:200])
+            return Effect(EffectState.IN_PROGRESS, f"still as it was set: {', '.join(left)}"[:200])
         return Effect(EffectState.DONE, "the former optimiser settings are back, but for what somebody else has set since")
 
     async def undo(self, step: Step, namespace: str, ports: Ports) -> None:
@@ -167,12 +167,17 @@ def _words(change: Mapping[str, Any]) -> str:
     return f"collection {change['name'][:64]}: {settings or 'start its optimisers'}"
 
 
+def _whole(planned: Mapping[str, Any]) -> dict[str, Any]:
+    """The API keeps no empty object: a collection that is only started has no settings there."""
+    return {"before": {}, "after": {}, **planned}
+
+
 State = tuple[QdrantTarget | None, list[dict[str, Any]], list[QdrantCollection | None], str]
 
 
 async def _state(step: Step, namespace: str, ports: Ports) -> State:
     """Target, plan, each collection (None where it is gone), and why they cannot be read."""
-    target, planned = await _target(step, namespace, ports), list((step.plan or {}).get("collections", []))
+    target, planned = await _target(step, namespace, ports), [_whole(p) for p in (step.plan or {}).get("collections", [])]
     if target is None:
         return None, planned, [], "the server's address or key is missing"
     told = await asyncio.gather(*(ports.qdrant.collection(target, p["name"], LOOK_TIMEOUT) for p in planned))

@@ -20,6 +20,8 @@ NOBODY = ("refused", "timeout", "unreachable", "no_address", "no_credentials")
 TOLD = 32
 SEARCHED = 4
 SAMPLES, FEWEST_SAMPLES = 20, 3
+# What is older must not hide that searches are fast again: a verdict waits for minutes, not longer.
+SAMPLES_SECONDS, SAMPLES_ROUNDS = 30.0, 4
 # A collection that was not looked at for so long may have been green meanwhile.
 FORGOTTEN_SECONDS = 60.0
 FULL = ("no space left", "wal buffer size exceeds available disk space")
@@ -155,16 +157,18 @@ class QdrantSearch:
     name = "qdrantSearch"
     doc = (
         "one nearest neighbour of a constant vector in each of the up to four largest collections, each round: `p50Ms` and "
-        "`p95Ms` of the slowest one's last 20 rounds, one outlier left aside, not before the third; a search without an "
-        "answer counts as one that took the whole time-out; `searchable` is false where no collection has a point; nothing "
-        "when the server does not answer"
+        "`p95Ms` of the slowest one in the last half minute, four rounds at least and 20 at most, one outlier left aside, "
+        "not before the third; a search without an answer counts as one that took the whole time-out; `searchable` is false "
+        "where no collection has a point; nothing when the server does not answer"
     )
     gives: tuple[str, ...] = ("searchable", "p50Ms", "p95Ms", "samples", "collection")
 
     async def look(self, context: ProbeContext) -> dict[str, Any]:
         """The finding; without an answer of the server nothing, and what was measured before is forgotten."""
         seen = await facts(context)
-        samples: dict[str, deque[float]] = context.round.memory.setdefault(("qdrant searches", context.name), {})
+        samples: dict[str, deque[tuple[datetime, float]]] = context.round.memory.setdefault(
+            ("qdrant searches", context.name), {}
+        )
         target = await self._target(context) if seen.collections is not None else None
         if target is None:
             samples.clear()
@@ -176,8 +180,15 @@ class QdrantSearch:
             del samples[gone]
         for collection, milliseconds in zip(chosen, took, strict=True):
             if milliseconds is not None:
-                samples.setdefault(collection.name, deque(maxlen=SAMPLES)).append(milliseconds)
-        return _latency(samples, bool(chosen))
+                samples.setdefault(collection.name, deque(maxlen=SAMPLES)).append((context.round.now, milliseconds))
+        return _latency(self._fresh(context, samples), bool(chosen))
+
+    def _fresh(self, context: ProbeContext, samples: Mapping[str, deque[tuple[datetime, float]]]) -> dict[str, list[float]]:
+        now, limit = context.round.now, max(SAMPLES_SECONDS, SAMPLES_ROUNDS * context.round.stack.spec.detection.pace)
+        for kept in samples.values():
+            while kept and not 0 <= _seconds(kept[0][0], now) <= limit:
+                kept.popleft()
+        return {name: [took for _, took in kept] for name, kept in samples.items()}
 
     async def _target(self, context: ProbeContext) -> QdrantTarget | None:
         host = await shared.address(context.round, context.component)
