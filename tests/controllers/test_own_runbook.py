@@ -141,8 +141,10 @@ async def found_by(probe: str, world: Callable[[Rig], Any]) -> set[str]:
     return keys
 
 
-# What needs a history is looked at in test_service_level.py and test_ratelimit.py.
-HISTORY = {"serviceLevel", "rollout", "apiRefusals", "apiTraffic", "rateLimits", "rateLimitKeys"}
+# What needs a history is looked at in test_service_level.py, test_ratelimit.py and test_qdrant_probes.py.
+HISTORY = {"serviceLevel", "rollout", "apiRefusals", "apiTraffic", "rateLimits", "rateLimitKeys"} | {
+    p for p in PROBES if p.startswith("qdrant")
+}
 
 
 @pytest.mark.parametrize("probe", sorted(set(PROBES) - HISTORY))

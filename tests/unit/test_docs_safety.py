@@ -68,7 +68,7 @@ def test_the_figures_are_those_of_the_code() -> None:
         "1": Healing().mode.value,
         "4": f"{int(LEASE_FOR.total_seconds())} s, renewed at {int(LEASE_FOR.total_seconds() / 3)} s",
         "5": f"target {target} and {rails.PER_TARGET_DAILY}/day, Stack {per_stack}",
-        "6": "restart 10m, sessions and blocks 2m",
+        "6": "restart 10m, sessions and blocks 2m, optimising 30m",
         "7": ", ".join(str(m) for m in rails.BACKOFF_MINUTES) + " min",
         "8": f"{rails.BREAKER_FAILURES} in a row: {_words(rails.BREAKER_OPEN)}",
         "9": f"{failed} not healed or {every} of any outcome in {_words(rails.RECURRENCE_WINDOW)}",
@@ -85,7 +85,7 @@ def test_the_figures_are_those_of_the_code() -> None:
         "32": f"{EVIDENCE_LIMIT // 1024} KiB, {COLLECT_SECONDS:.0f} s",
         "34": f"{healing.STATUS_LIMIT // 1024} KiB, timeline {TIMELINE_KEPT}, decisions {DECISIONS_KEPT}",
     }
-    assert cooldowns == {"10m", "2m"}
+    assert cooldowns == {"10m", "2m", "30m"}
     assert approval["P0"] == approval["P1"]
     assert f"no probe takes longer than {LONGEST_PATIENCE:.0f} s" in ROWS["21"][0]
     assert MACROS_ALLOWED == 2

@@ -183,14 +183,14 @@ variables:
   - name: restarts
     expression: >-
       object.spec.?causes.orValue([]).exists(c, c.?remediate.orValue([]).exists(s,
-      !(s.action in ['waitForRecovery', 'proposeMemory', 'proposeVolume',
+      !(s.action in ['waitForRecovery', 'proposeMemory', 'proposeVolume', 'proposeScaling',
       'terminateIdleSessions', 'terminateBlocker', 'killIdleClients', 'blockClients',
-      'quarantineQueue', 'putBackQuarantine', 'dropQuarantine'])))
+      'quarantineQueue', 'putBackQuarantine', 'dropQuarantine', 'optimizeCollections'])))
   - name: endsSessions
     expression: >-
       object.spec.?causes.orValue([]).exists(c, c.?remediate.orValue([]).exists(s,
       s.action in ['terminateIdleSessions', 'terminateBlocker', 'killIdleClients', 'blockClients',
-      'quarantineQueue', 'putBackQuarantine', 'dropQuarantine']))
+      'quarantineQueue', 'putBackQuarantine', 'dropQuarantine', 'optimizeCollections']))
 validations:
   - expression: "!(variables.changed && variables.restarts) || variables.mayRestart"
     reason: Forbidden

@@ -137,7 +137,11 @@ class Component(ApiModel):
         str | None, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_$-]*$", max_length=63, description="PostgreSQL database")
     ] = None
     credentials: Annotated[
-        SecretRef | None, Field(description="Secret with username and password of the operator's own, limited role")
+        SecretRef | None,
+        Field(
+            description="Secret of the operator's own, limited user. Keys: for PostgreSQL username and password, for Redis "
+            "password and, where the server has users, username, for Qdrant api-key"
+        ),
     ] = None
     session_roles: Annotated[
         list[Annotated[str, Field(min_length=1, max_length=63)]],

@@ -98,16 +98,16 @@ class ProposeScaling(Passive):
 
     def plan(self, context: PlanContext) -> PlannedStep | Refusal:
         """Nothing is scaled: a pod more is of no use before somebody has moved shards to it."""
-        cluster, workload = context.findings.get("cluster", {}), context.findings.get("workload", {})
+        nodes, workload = context.findings.get("cluster", {}), context.findings.get("workload", {})
         ref = f"{context.component.workload.kind} {context.component.workload.name}"
         limits = f"cpu {workload.get('cpuLimit') or 'without'}, memory {workload.get('memoryLimit') or 'without'}"
-        if cluster.get("enabled"):
-            peers = cluster.get("peers", 1)
+        if nodes.get("enabled"):
+            peers = nodes.get("peers", 1)
             text = (
                 f"add a peer to the {peers} of {ref}, then move shards to it (POST /collections/<name>/cluster with "
                 "move_shard): a new peer holds nothing until then"
             )
-        elif "enabled" in cluster:
+        elif "enabled" in nodes:
             text = (
                 f"raise the resources of {ref} (limits now: {limits}); more replicas would not help: "
                 "a single node's second pod is another, empty Qdrant, and no data move to it"
