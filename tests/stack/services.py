@@ -230,6 +230,12 @@ class Postgres:
         if self._process:
             self._process.stop(signal.SIGINT)
 
+    def reap(self) -> None:
+        """Take note of a killed server's end: PostgreSQL does not start while there is a process of the old number."""
+        if self._process and self._process.child:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.child.wait(5)
+
     def admin(self, database: str = "postgres") -> psycopg.Connection[Any]:
         """A superuser's connection, through the socket."""
         return psycopg.connect(

@@ -6,6 +6,7 @@ quorum of them has failed; faults that are over before that are counted.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
@@ -15,19 +16,23 @@ from ..catalogue import shared
 from ..domain.world import Neighbour
 from ..ports import Key, LinkTarget, Ports
 
+log = logging.getLogger(__name__)
 QUICK_SECONDS = 0.05
 MOST_ROUNDS = 10
+# What a dying server says last may look like another cause: some rounds more than the quorum, until they agree.
+MORE_ROUNDS = 2
 # Connections that break one after the other must not make the operator probe without end.
 REST_SECONDS = 1.0
 
 
 @dataclass
 class Burst:
-    """Quick rounds after a break. bad: components that were seen to be down in one of them."""
+    """Quick rounds after a break. bad: components that were down in one of them. counted: in a whole quorum of rounds."""
 
     at: float
     broken: set[str] = field(default_factory=set)
     bad: set[str] = field(default_factory=set)
+    counted: set[str] = field(default_factory=set)
     rounds: int = 0
     over: bool = False
 
@@ -67,13 +72,15 @@ class LinkKeeper:
         looks = {name: health[name].looks for name in down if health[name].healthy is False}
         burst.bad |= set(looks)
         quorum = min(stack.spec.detection.failures, MOST_ROUNDS)
+        burst.counted |= {name for name, seen in looks.items() if seen >= quorum}
+        enough = burst.rounds >= quorum + MORE_ROUNDS
         # What ends in good order may close the connections first and its door a moment later: one good round is not enough.
-        failed = bool(down) and all(looks.get(name, 0) >= quorum for name in down)
-        burst.over = failed or burst.rounds > quorum or (not down and (burst.rounds > 1 or bool(burst.bad)))
-        return sorted(burst.bad - down) if not down else []
+        burst.over = enough or (not down and (burst.rounds > 1 or bool(burst.bad)))
+        return sorted(burst.bad - burst.counted) if not down else []
 
     def _broken(self, key: Key, name: str) -> None:
         now = self._ports.clock.now().timestamp()
+        log.info("a held connection broke", extra={"stack": str(key), "component": name})
         burst = self._bursts.get(key)
         if burst is None or (burst.over and not 0 <= now - burst.at < REST_SECONDS):
             self._bursts[key] = Burst(now, {name})

@@ -19,7 +19,7 @@ from ..api.stack import Component, Stack
 from ..catalogue import shared
 from ..catalogue.base import ProbeContext, Round
 from ..catalogue.probes import PROBES, celery
-from ..catalogue.service_levels import service_level
+from ..catalogue.service_levels import ServiceLevel, service_level
 from ..domain.causes import Findings, Verdict, judge
 from ..domain.components import judge_component
 from ..domain.world import Neighbour, Streak
@@ -110,7 +110,8 @@ class StackProber:
     def _is_fresh(self, known: _History, stack: Stack, component: str = "") -> bool:
         if known.began is not None and known.began < self._outdated_since(stack.metadata.uid, component, known.began):
             return False
-        age = (self._ports.clock.now() - known.at).total_seconds()
+        # From its beginning: where a probe waits for a time-out, the next round still comes an interval later.
+        age = (self._ports.clock.now() - (known.began or known.at)).total_seconds()
         # Below nothing: the clock was set back, and how old it is cannot be said.
         return known.running is None and 0 <= age < stack.spec.detection.pace * FRESH_SHARE
 
@@ -199,9 +200,9 @@ class StackProber:
         context = ProbeContext(round_, name, component)
         try:
             async with asyncio.timeout(round_.timeout * 2 + GRACE_SECONDS):
-                workload = await PROBES["workload"].look(context)
-                answer = await _answer(context)
-                level = await service_level(round_, name, component) if component.type == "Api" else None
+                workload, answer, level = await asyncio.gather(
+                    PROBES["workload"].look(context), _answer(context), _level(round_, name, component)
+                )
         except (TimeoutError, ApiError) as problem:
             return Neighbour(None, 1, f"could not be probed: {problem}"[:200])
         except Exception as problem:
@@ -210,6 +211,10 @@ class StackProber:
         host = await shared.address(round_, component) if component.endpoint else ""
         seen = replace(judge_component(workload, answer), host=host)
         return seen if level is None else replace(seen, level=level.level, level_words=level.words)
+
+
+async def _level(round_: Round, name: str, component: Component) -> ServiceLevel | None:
+    return await service_level(round_, name, component) if component.type == "Api" else None
 
 
 async def _answer(context: ProbeContext) -> str:

@@ -21,6 +21,7 @@ from .links import QUICK_SECONDS, LinkKeeper
 from .prober import StackProber
 
 COUNT_SECONDS = 30.0
+SHORTEST_PAUSE = 0.01
 REMIND_EVERY = timedelta(hours=4)
 
 
@@ -50,7 +51,7 @@ class StackController:
         except ValidationError as error:
             await say_invalid(self._ports, STACK, obj, "Stalled", error)
             return None
-        suspects = self._links.suspects(key)
+        began, suspects = self._ports.clock.now(), self._links.suspects(key)
         self._prober.outdate(stack, suspects)
         together = self._prober.round(stack)
         health = await self._prober.health(stack, together)
@@ -59,7 +60,9 @@ class StackController:
         await self._keeper.look(stack, obj)
         down = [c.name for c in states if c.state is ComponentState.MAJOR_OUTAGE]
         await self._detector.look(stack, obj, down, {name: seen.level for name, seen in health.items()}, together)
-        return QUICK_SECONDS if self._links.suspects(key) else stack.spec.detection.pace
+        took = (self._ports.clock.now() - began).total_seconds()
+        pace = QUICK_SECONDS if self._links.suspects(key) else stack.spec.detection.pace
+        return min(pace, max(SHORTEST_PAUSE, pace - took))
 
     async def _tell(self, key: Key, stack: Stack, obj: JSON, health: Mapping[str, Neighbour]) -> Sequence[ComponentStatus]:
         """Write the states when they have changed, and tell what is new."""

@@ -1,0 +1,48 @@
+"""The benchmarks of faults: how soon they are noticed (B1), how soon all is well again (B2), and what looking costs (B6).
+
+`make bench`, or `python tests/benchmarks/run_faults.py [--quick]`. All of it rests on time, so it is told as met or not and decides
+nothing; a false alarm ends with 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.benchmarks import detect_rounds, report, subjects
+from tests.benchmarks.services import serving
+from tests.harness.apiserver import CHECKOUT, install_crds, start_apiserver
+
+RESULT = CHECKOUT / "build" / "bench.json"
+PARTS = ("detect", "recover", "probes")
+
+
+def main() -> int:
+    """1 after a false alarm."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a few faults of each kind")
+    parser.add_argument("--only", choices=PARTS, help="one part alone")
+    options = parser.parse_args()
+    wanted = [options.only] if options.only else list(PARTS)
+    found: list[report.Row] = []
+    with subjects.temporary() as folder, serving(folder) as servers:
+        if "detect" in wanted:
+            with start_apiserver() as server:
+                install_crds(server)
+                counts = (3, 1, 20.0) if options.quick else (20, 4, 90.0)
+                found += detect_rounds.rows(asyncio.run(detect_rounds.measure(server, servers, folder, *counts)))
+    report.add(RESULT, found)
+    print(report.table(found))
+    print(f"written to {RESULT.relative_to(CHECKOUT)}")
+    missed = [row.id for row in found if row.met is False]
+    if missed:
+        print(f"missed: {', '.join(missed)}", file=sys.stderr)
+    return 1 if any("false-alarms" in name for name in missed) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
