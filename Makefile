@@ -27,6 +27,7 @@ down:                 ## stop it and leave nothing behind
 bench: venv           ## measure, beside a naive kopf handler and the tools of each trade, into build/bench.json
 	$(PY) tests/benchmarks/run.py
 	$(PY) tests/benchmarks/run_data.py
+	$(PY) tests/benchmarks/run_faults.py
 
 generate: venv        ## write crds/ from the models
 	$(PY) -m docuquery_operator crds --write

@@ -31,6 +31,7 @@ HANG_LIMIT = FAILURES * INTERVAL + TIMEOUT
 # Gatus' defaults: each 60 s, three failures.
 DEFAULTS_LIMIT = 60.0 * 3
 Service = Database | Cache | Stub
+API_WORDS = "; a round of an api also asks for its service level, by requests that wait as well"
 
 
 @dataclass
@@ -207,8 +208,10 @@ def _of(what: str, service: str, times: Times, write: float) -> list[Row]:
                          goal, met, "s", len(times.by["ours"]), spread))  # fmt: skip
     if ours:
         bound = KILL_P95 if what == "kill" else HANG_GOAL * HANG_LIMIT
-        words = f"{what} of {service}: 95th percentile" + (
-            "" if what == "kill" else "; limit: failures x interval + time-out"
+        words = (
+            f"{what} of {service}: 95th percentile"
+            + (API_WORDS if service == "api" and what != "kill" else "")
+            + ("" if what == "kill" else "; limit: failures x interval + time-out")
         )
         found.append(Row(f"detect-{what}-{service}-p95", words, short(p95(ours)), None, short(write if what == "kill" else HANG_LIMIT),
                          None, f"<= {bound:g} s", p95(ours) <= bound and not missed, "s", len(ours), {"ours": span(ours)}))  # fmt: skip

@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.benchmarks import detect_rounds, report, subjects
+from tests.benchmarks import detect_rounds, probe_rounds, recover_rounds, report, subjects
 from tests.benchmarks.services import serving
 from tests.harness.apiserver import CHECKOUT, install_crds, start_apiserver
 
@@ -33,8 +33,16 @@ def main() -> int:
         if "detect" in wanted:
             with start_apiserver() as server:
                 install_crds(server)
-                counts = (3, 1, 20.0) if options.quick else (20, 4, 90.0)
+                counts = (3, 1, 20.0) if options.quick else (12, 3, 60.0)
                 found += detect_rounds.rows(asyncio.run(detect_rounds.measure(server, servers, folder, *counts)))
+        if "recover" in wanted:
+            with start_apiserver() as server:
+                install_crds(server)
+                times = (1, 2, 1) if options.quick else (3, 4, 1)
+                found += recover_rounds.rows(asyncio.run(recover_rounds.measure(server, servers, folder, *times)))
+        if "probes" in wanted:
+            looks = (200, 30, 1) if options.quick else (1000, 100, 3)
+            found += asyncio.run(probe_rounds.measure(servers, *looks))
     report.add(RESULT, found)
     print(report.table(found))
     print(f"written to {RESULT.relative_to(CHECKOUT)}")

@@ -60,7 +60,9 @@ class Reporter:
 
     async def _collect(self, stack: Stack, component_name: str) -> dict[str, str]:
         component = stack.spec.components[component_name]
-        round_ = Round(stack, self._ports, COLLECT_SECONDS / 3, self._ports.clock.now())
+        # A server that hangs is waited for no longer than a probe waits.
+        patience = min(stack.spec.detection.patience, COLLECT_SECONDS / 3)
+        round_ = Round(stack, self._ports, patience, self._ports.clock.now())
         parts: dict[str, str] = {}
         for pod in await shared.pods(round_, component):
             parts[f"pod {pod.name}"] = repr(pod)
@@ -98,7 +100,7 @@ class Reporter:
         target = await shared.database_target(round_, component, host) if host else None
         if target is None:
             return "no address or no credentials"
-        facts = await self._ports.database.look(target, COLLECT_SECONDS / 3)
+        facts = await self._ports.database.look(target, round_.timeout)
         rows = [json.dumps(dict(r), default=str) for r in facts.activity]
         return "\n".join(rows) or f"{facts.outcome}: {facts.message}"
 
@@ -107,7 +109,7 @@ class Reporter:
         target = await shared.redis_target(round_, component, host) if host else None
         if target is None:
             return "no address or no password"
-        facts = await self._ports.redis.look(target, COLLECT_SECONDS / 3)
+        facts = await self._ports.redis.look(target, round_.timeout)
         idle = [f"idle client {c}" for c in (facts.clients or ())[:IDLE_CLIENTS]]
         return "\n".join([*idle, facts.info or f"{facts.outcome}: {facts.message}"])
 
