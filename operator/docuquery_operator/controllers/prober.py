@@ -203,12 +203,12 @@ class StackProber:
                 workload, answer, level = await asyncio.gather(
                     PROBES["workload"].look(context), _answer(context), _level(round_, name, component)
                 )
+                host = await shared.address(round_, component) if component.endpoint else ""
         except (TimeoutError, ApiError) as problem:
             return Neighbour(None, 1, f"could not be probed: {problem}"[:200])
         except Exception as problem:
             log.exception("health not known", extra={"component": name})
             return Neighbour(None, 1, f"could not be probed: {type(problem).__name__}")
-        host = await shared.address(round_, component) if component.endpoint else ""
         seen = replace(judge_component(workload, answer), host=host)
         return seen if level is None else replace(seen, level=level.level, level_words=level.words)
 
