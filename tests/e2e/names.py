@@ -20,6 +20,10 @@ SCENARIOS = (
     "e2e-redis-too-many-clients",
     "e2e-redis-cannot-save",
     "e2e-redis-detected",
+    "e2e-qdrant-frozen",
+    "e2e-qdrant-killed",
+    "e2e-qdrant-slow",
+    "e2e-qdrant-slow-in-vain",
     "e2e-users-get-errors",
     "e2e-users-are-served",
 )

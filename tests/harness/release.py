@@ -22,6 +22,7 @@ IMAGES = (
     "docuquery-app:dev",
     "docuquery-local/postgres:17",
     "docuquery-local/redis:8",
+    "docuquery-local/qdrant-double:dev",
 )
 SELECTOR = f"app.kubernetes.io/instance={NAME}"
 

@@ -7,7 +7,7 @@ import copy
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import psycopg
@@ -24,6 +24,8 @@ RUNBOOKS = CHECKOUT / "operator" / "docuquery_operator" / "runbooks"
 LABELS = {"app.kubernetes.io/part-of": "docuquery-tests", "pod-security.kubernetes.io/enforce": "restricted"}
 RUNBOOK = "database-connection-failure"
 REDIS_RUNBOOK = "redis-connection"
+QDRANT_RUNBOOK = "vector-store-performance"
+LOCAL = CHECKOUT / "deploy" / "stack" / "overlays" / "local"
 INCIDENT_TYPE = "DatabaseConnectionFailure"
 COMPONENTS = ("api", "postgres", "redis")
 DETECTION = {"interval": "1s", "timeout": "1s", "failures": 2, "recoveries": 2, "openIncidents": False}
@@ -45,16 +47,28 @@ class StackNamespace:
         edit: Callable[[JSON], None] = lambda _runbook: None,
         wait: float = 150,
         edit_redis: Callable[[JSON], None] = lambda _runbook: None,
+        qdrant: bool = False,
     ) -> None:
         """Workloads, Stack and Runbooks (changed by `edit`); returns when the stack is healthy by its own word."""
+        components, more = COMPONENTS, []
         cluster.ensure_namespace(self.name, LABELS)
         text = kubectl("kustomize", str(OVERLAY))
         objects = [quickened(o) for o in yaml.safe_load_all(text)]
+        if qdrant:
+            components, more = (*COMPONENTS, "qdrant"), [runbook(verify, QDRANT_RUNBOOK)]
+            objects = with_qdrant(objects)
         kubectl("apply", "-n", self.name, "-f", "-", text=yaml.safe_dump_all(objects))
         ours, of_redis = runbook(verify), runbook(verify, REDIS_RUNBOOK)
         edit(ours)
         edit_redis(of_redis)
-        kubectl("apply", "-n", self.name, "-f", "-", text=yaml.safe_dump_all([stack(detection), ours, of_redis]))
+        kubectl(
+            "apply",
+            "-n",
+            self.name,
+            "-f",
+            "-",
+            text=yaml.safe_dump_all([stack(detection, components), ours, of_redis, *more]),
+        )
         wait_for(f"a healthy stack in {self.name}", self.healthy, wait, 0.5)
 
     def remove(self) -> None:
@@ -221,13 +235,26 @@ def quickened(obj: JSON) -> JSON:
     return changed
 
 
-def stack(detection: Mapping[str, Any] = DETECTION, **spec: Any) -> JSON:
+def with_qdrant(objects: list[JSON]) -> list[JSON]:
+    """With the double of Qdrant as the local overlay has it, and an api that knows of it."""
+    everything = list(yaml.safe_load_all(kubectl("kustomize", str(LOCAL))))
+    found = [
+        quickened(o) for o in everything if o["metadata"]["name"] == "qdrant" and o["kind"] in ("StatefulSet", "Service")
+    ]
+    for obj in found:
+        del obj["metadata"]["namespace"]
+    for settings in (o for o in objects if o["metadata"]["name"].startswith("docuquery-settings")):
+        settings["data"]["QDRANT_URL"] = "http://qdrant:6333"
+    return [*objects, *found]
+
+
+def stack(detection: Mapping[str, Any] = DETECTION, components_of: Sequence[str] = COMPONENTS, **spec: Any) -> JSON:
     """The shipped Stack object, with the components that the overlay has."""
     found: JSON = yaml.safe_load((CHECKOUT / "deploy" / "stack" / "stack.yaml").read_text())
-    components = {n: c for n, c in found["spec"]["components"].items() if n in COMPONENTS}
+    components = {n: c for n, c in found["spec"]["components"].items() if n in components_of}
     for component in components.values():
         if "dependsOn" in component:
-            component["dependsOn"] = [d for d in component["dependsOn"] if d in COMPONENTS]
+            component["dependsOn"] = [d for d in component["dependsOn"] if d in components_of]
     found["spec"] |= {"components": components, "detection": dict(detection), **spec}
     return found
 

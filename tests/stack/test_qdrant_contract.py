@@ -4,6 +4,7 @@ import hashlib
 import json
 import pathlib
 import random
+import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -247,6 +248,29 @@ def test_optimising_builds_the_index(double: QdrantDouble) -> None:
     own = http("GET", f"{url}/points/42").json()["result"]["vector"]
     hits = http("POST", f"{url}/points/query", {"query": own, "limit": 1}).json()["result"]["points"]
     assert hits[0]["id"] == 42
+
+
+def test_slow_searches_are_slow_until_there_is_an_index(double: QdrantDouble) -> None:
+    """What tests can order of the double changes when it answers, and nothing of what."""
+    settings = {"vectors": {"size": 64, "distance": "Cosine"}, "optimizers_config": {"indexing_threshold": 0}}
+    http("PUT", f"{double.url}/collections/documents", settings)
+    fill(double, 3000, 64)
+    url, search = f"{double.url}/collections/documents", {"query": [0.5] * 64, "limit": 1}
+
+    def took() -> float:
+        began = time.monotonic()
+        assert len(http("POST", f"{url}/points/query", search).json()["result"]["points"]) == 1
+        return time.monotonic() - began
+
+    assert http("PUT", f"{double.url}/double/faults", {"unindexed": 400, "optimize": 500}).status == 200
+    assert took() >= 0.4
+    http("PATCH", url, {"optimizers_config": {"indexing_threshold": 100}})
+    # As the real server was recorded: right after the change it is green, and nothing has been done yet.
+    assert http("GET", url).json()["result"]["status"] == "green"
+    assert http("GET", url).json()["result"]["indexed_vectors_count"] == 0
+    wait_for("the index", lambda: http("GET", url).json()["result"]["indexed_vectors_count"] > 0)
+    wait_for("green", lambda: http("GET", url).json()["result"]["status"] == "green")
+    assert took() < 0.4
 
 
 def test_snapshot_checksum_is_that_of_the_file(double: QdrantDouble) -> None:

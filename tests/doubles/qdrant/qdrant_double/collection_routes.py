@@ -5,7 +5,7 @@ import asyncio
 from aiohttp import web
 
 from qdrant_double.collection import Collection
-from qdrant_double.server import STORE, TASKS, body, succeeded
+from qdrant_double.server import FAULTS, STORE, TASKS, body, succeeded
 from qdrant_double.snapshots import PEER_ID
 
 routes = web.RouteTableDef()
@@ -48,10 +48,15 @@ async def change(request: web.Request) -> web.Response:
     """Change settings and start the optimisers, which run on after the answer."""
     opened = collection(request)
     await asyncio.to_thread(opened.change, await body(request))
-    task = asyncio.create_task(asyncio.to_thread(opened.optimize))
+    task = asyncio.create_task(_optimize(opened, request.app[FAULTS].get("optimize", 0) / 1000))
     request.app[TASKS].add(task)
     task.add_done_callback(request.app[TASKS].discard)
     return succeeded(request, True)
+
+
+async def _optimize(opened: Collection, after: float) -> None:
+    await asyncio.sleep(after)
+    await asyncio.to_thread(opened.optimize)
 
 
 @routes.delete("/collections/{name}")

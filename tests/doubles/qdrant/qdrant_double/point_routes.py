@@ -7,7 +7,7 @@ from aiohttp import web
 from qdrant_double import convert
 from qdrant_double.collection_routes import collection
 from qdrant_double.errors import NotFoundError
-from qdrant_double.server import body, succeeded
+from qdrant_double.server import FAULTS, body, succeeded
 
 routes = web.RouteTableDef()
 
@@ -37,8 +37,14 @@ async def count(request: web.Request) -> web.Response:
 
 @routes.post("/collections/{name}/points/query")
 async def query(request: web.Request) -> web.Response:
-    """The nearest points."""
-    return succeeded(request, {"points": await asyncio.to_thread(collection(request).query, await body(request))})
+    """The nearest points; later where a test has made searches slow."""
+    opened, faults = collection(request), request.app[FAULTS]
+    points = await asyncio.to_thread(opened.query, await body(request))
+    slow = faults.get("query", 0)
+    if faults.get("unindexed") and not (await asyncio.to_thread(opened.info))["indexed_vectors_count"]:
+        slow += faults["unindexed"]
+    await asyncio.sleep(slow / 1000)
+    return succeeded(request, {"points": points})
 
 
 @routes.post("/collections/{name}/points/scroll")

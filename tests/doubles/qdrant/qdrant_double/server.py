@@ -18,6 +18,7 @@ STORE = web.AppKey("store", Store)
 SNAPSHOTS = web.AppKey("snapshots", Snapshots)
 TRAFFIC = web.AppKey("traffic", exposition.Traffic)
 TASKS = web.AppKey("tasks", set[asyncio.Task[None]])
+FAULTS = web.AppKey("faults", dict[str, int])
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -31,6 +32,7 @@ def make(storage: pathlib.Path, snapshots: pathlib.Path) -> web.Application:
     application[SNAPSHOTS] = Snapshots(application[STORE], snapshots)
     application[TRAFFIC] = exposition.Traffic()
     application[TASKS] = set()
+    application[FAULTS] = {}
     application.on_cleanup.append(_close)
     application.add_routes(routes)
     for module in (collection_routes, point_routes, snapshot_routes):
@@ -123,6 +125,18 @@ async def metrics(request: web.Request) -> web.Response:
     counters = application[SNAPSHOTS].counters
     text = await asyncio.to_thread(exposition.render, application[STORE], counters, application[TRAFFIC])
     return web.Response(text=text)
+
+
+@routes.put("/double/faults")
+async def faults(request: web.Request) -> web.Response:
+    """The double's own, for tests; no Qdrant has it. Milliseconds that a search takes longer.
+
+    `query`: each search. `unindexed`: one in a collection without any index. `optimize`: optimisers begin so much later.
+    """
+    given = await body(request)
+    request.app[FAULTS].clear()
+    request.app[FAULTS].update({name: int(value) for name, value in given.items()})
+    return web.json_response(request.app[FAULTS])
 
 
 @routes.get("/cluster")
