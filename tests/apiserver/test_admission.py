@@ -89,7 +89,8 @@ ROWS: list[tuple[str, str, Object | None, Object]] = [
     ("Stack", "write status", {}, {"status": {"summary": "5/5"}}),
     ("Runbook", "create, restarts", None, {"spec": causes("waitForRecovery", "restartWorkload")}),
     ("Runbook", "create, ends sessions", None, {"spec": causes("terminateIdleSessions")}),
-    ("Runbook", "create, touches nothing", None, {"spec": causes("waitForRecovery", "proposeMemory", "proposeVolume")}),
+    ("Runbook", "create, sets an option", None, {"spec": causes("optimizeCollections")}),
+    ("Runbook", "create, touches nothing", None, {"spec": causes("waitForRecovery", "proposeMemory", "proposeScaling")}),
     ("Runbook", "create, unknown action", None, {"spec": causes("somethingNew")}),
     ("Runbook", "change symptom", causes("restartLeakingClient"), {"spec": {"symptom": "false"}}),
     ("Runbook", "label", causes("restartLeakingClient"), {"metadata": {"labels": {"team": "docs"}}}),
@@ -135,6 +136,7 @@ Stack    | name a channel's Secret | yes   | yes     | yes      | rule   | rbac
 Stack    | write status            | rule  | rule    | yes      | rule   | rbac
 Runbook  | create, restarts        | yes   | yes     | yes      | rule   | rbac
 Runbook  | create, ends sessions   | yes   | yes     | yes      | rule   | rbac
+Runbook  | create, sets an option  | yes   | yes     | yes      | rule   | rbac
 Runbook  | create, touches nothing | yes   | yes     | yes      | yes    | rbac
 Runbook  | create, unknown action  | yes   | yes     | yes      | rule   | rbac
 Runbook  | change symptom          | yes   | yes     | yes      | rule   | rbac
