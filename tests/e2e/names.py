@@ -26,4 +26,9 @@ SCENARIOS = (
     "e2e-qdrant-slow-in-vain",
     "e2e-users-get-errors",
     "e2e-users-are-served",
+    "e2e-background-killed",
+    "e2e-background-frozen",
+    "e2e-background-stuck",
+    "e2e-background-flood",
+    "e2e-background-redis-down",
 )

@@ -1,0 +1,178 @@
+"""Faults of the worker, made in the running stack with nobody there; what the operator says is held against the queue itself.
+
+Run them side by side: pytest tests/e2e/test_background.py -n 2
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.e2e import background
+from tests.e2e.checks import Deploy, asks_for_a_person
+from tests.e2e.test_redis import freeze
+from tests.harness import stackns
+from tests.harness.cluster import wait_for
+from tests.harness.stackns import StackNamespace, condition, steps
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+TYPE = "BackgroundTaskFailure"
+WATCHED = stackns.DETECTION | {"openIncidents": True}
+NAME = "docuquery-background-task-failure-1"
+REDIS = "docuquery-redis-connection-1"
+
+
+def watched(stack: Deploy) -> StackNamespace:
+    """A stack with a worker, watched, and well for a while."""
+    ns = stack(detection=WATCHED)
+    background.deploy_worker(ns)
+    assert background.works(ns)
+    assert ns.api.list("incidents") == []
+    return ns
+
+
+def opened(ns: StackNamespace, name: str = NAME, seconds: float = 90) -> None:
+    """The operator opens it by itself."""
+    wait_for(f"the incident {name}", lambda: ns.api.get("incidents", name), seconds)
+
+
+def only(ns: StackNamespace, name: str = NAME) -> None:
+    """One fault, one incident, also a while later."""
+    time.sleep(8)
+    assert [i["metadata"]["name"] for i in ns.api.list("incidents")] == [name]
+
+
+def ended(ns: StackNamespace, name: str, reason: str, cause: str) -> dict[str, Any]:
+    """Resolved for this reason, and true: the worker takes tasks."""
+    status = ns.wait_resolved(name, 180)
+    assert condition(status, "Resolved")["reason"] == reason, stackns.brief(status)
+    assert status["cause"]["name"] == cause, stackns.brief(status)
+    assert background.works(ns)
+    assert (ns.restarts_ordered("redis"), ns.restarts_ordered()) == ([], [])
+    return status
+
+
+def test_background_killed(stack: Deploy) -> None:
+    """kill -9 of the main process: the kubelet starts it anew, and the operator waits for that."""
+    ns = watched(stack)
+    background.send_signal(ns, signal.SIGKILL)
+    wait_for("no worker", lambda: not background.listens(ns), 10)
+    opened(ns)
+    status = ns.wait_resolved(NAME, 180)
+    assert (condition(status, "Resolved")["reason"], status["cause"]["name"]) == ("Recovered", "WorkerDead")
+    assert background.works(ns)
+    assert [s for s in status.get("steps") or [] if s.get("attemptId")] == []
+    assert background.restarts_ordered(ns) == []
+    only(ns)
+
+
+def test_background_frozen(stack: Deploy) -> None:
+    """SIGSTOP: the pod stays ready, the connection stays open, and no task is taken."""
+    ns = watched(stack)
+    (before,) = background.pods(ns)
+    background.send_signal(ns, signal.SIGSTOP)
+    opened(ns)
+    wait_for("a worker that is called down", lambda: background.state(ns, "worker") == "MajorOutage", 30)
+    status = ended(ns, NAME, "Healed", "WorkerFrozen")
+    assert steps(status) == [("restartWorkload", "Healed")]
+    assert background.restarts_ordered(ns) == [status["steps"][0]["attemptId"]]
+    (after,) = background.pods(ns)
+    assert after["metadata"]["uid"] != before["metadata"]["uid"]
+    only(ns)
+
+
+def test_background_stuck(stack: Deploy) -> None:
+    """Two tasks that never end take both places: no fault while nobody waits, and then one restart."""
+    ns = watched(stack)
+    background.send(ns, "scenario.stuck", [3600.0, 3600.0])
+    wait_for("both to be taken", lambda: background.waiting(ns) == 0, 20)
+    time.sleep(25)
+    assert ns.api.list("incidents") == []
+    background.send(ns, "scenario.note", [0.0] * 5)
+    opened(ns)
+    status = ended(ns, NAME, "Healed", "StuckTask")
+    assert steps(status) == [("restartWorkload", "Healed")]
+    # They are not lost: whoever killed them with their worker has left them to the broker.
+    assert int(ns.redis_cli("hlen", "unacked")) + background.waiting(ns) >= 2
+    only(ns)
+
+
+def test_background_flood(stack: Deploy) -> None:
+    """More comes than the workers can do: a person is asked, sets the queue aside, and gives it back."""
+    ns = watched(stack)
+    (before,) = background.pods(ns)
+    with flooded(ns):
+        opened(ns, seconds=120)
+        status = ns.wait_incident(NAME, "a person is asked for", asks_for_a_person("QueueFlood"), 60)
+        assert [s for s in status.get("steps") or [] if s.get("attemptId")] == []
+    status = ns.wait_resolved(NAME, 120)
+    assert (condition(status, "Resolved")["reason"], status["cause"]["name"]) == ("Recovered", "QueueFlood")
+    assert [p["metadata"]["uid"] for p in background.pods(ns)] == [before["metadata"]["uid"]]
+    only(ns)
+    set_aside_and_give_back(ns)
+
+
+def set_aside_and_give_back(ns: StackNamespace) -> None:
+    """Counted by Redis itself, and told by the incidents."""
+    ns.api.patch("stacks", "docuquery", {"spec": {"detection": {"openIncidents": False}}})
+    # Nobody takes any meanwhile, so that all counts are of the same messages.
+    background.scale(ns, 0)
+    count = background.waiting(ns)
+    assert count > 100
+    ns.open("set-aside", type=TYPE, parameters={"quarantine": "Move"})
+    wait_for("an empty queue", lambda: background.waiting(ns) == 0, 60)
+    keys = ns.redis_cli("--scan", "--pattern", "docuquery:quarantine:*:celery").split()
+    assert [int(ns.redis_cli("llen", key)) for key in keys] == [count]
+    background.scale(ns, 1)
+    status = ns.wait_resolved("set-aside", 180)
+    assert steps(status) == [("quarantineQueue", "Healed")], stackns.brief(status)
+    assert any(f"{count} messages moved" in t["message"] for t in status["timeline"])
+    background.scale(ns, 0)
+    ns.open("give-back", type=TYPE, parameters={"quarantine": "PutBack"})
+    wait_for("the messages", lambda: background.waiting(ns) == count, 60)
+    assert ns.redis_cli("exists", "docuquery:quarantine") == "0"
+    background.scale(ns, 1)
+    status = ns.wait_resolved("give-back", 180)
+    assert steps(status) == [("putBackQuarantine", "Healed")], stackns.brief(status)
+    assert any(f"{count} of {count} messages put back" in t["message"] for t in status["timeline"])
+    assert background.restarts_ordered(ns) == []
+
+
+@contextlib.contextmanager
+def flooded(ns: StackNamespace) -> Iterator[None]:
+    """Tasks of half a second, many more than two processes can do."""
+    stop = threading.Event()
+
+    def flood() -> None:
+        while not stop.wait(0.5):
+            background.send(ns, "scenario.note", [0.5] * 20)
+
+    sender = threading.Thread(target=flood)
+    sender.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        sender.join()
+
+
+def test_background_redis_down(stack: Deploy) -> None:
+    """Redis hangs: it alone is the cause, and worker and api are its symptoms."""
+    ns = watched(stack)
+    (before,) = background.pods(ns)
+    freeze(ns)
+    opened(ns, REDIS)
+    assert "worker" in ns.api.read("incidents", REDIS)["spec"]["description"].partition("Only its symptoms")[2]
+    status = ns.wait_resolved(REDIS, 180)
+    assert (condition(status, "Resolved")["reason"], status["cause"]["name"]) == ("Healed", "ProcessDown")
+    wait_for("a worker that is back", lambda: background.listens(ns), 60, 0.5)
+    assert background.works(ns)
+    assert background.restarts_ordered(ns) == []
+    assert [p["metadata"]["uid"] for p in background.pods(ns)] == [before["metadata"]["uid"]]
+    only(ns, REDIS)
