@@ -99,7 +99,7 @@ class StackProber:
             streak = _continued(before.streak if before else None, verdict, round_.now, paced)
             return Observation(findings, streak, uids)
 
-        found: Observation = await self._shared(key, stack, probe, component)
+        found: Observation = await self._shared(key, stack, probe, component, together is not None)
         return found
 
     def has_fresh(self, stack: Stack, source: str, component: str, parameters: Mapping[str, Any]) -> bool:
@@ -107,11 +107,13 @@ class StackProber:
         known = self._histories.get(_diagnose_key(stack, source, component, parameters))
         return known is not None and known.value is not None and self._is_fresh(known, stack, component)
 
-    def _is_fresh(self, known: _History, stack: Stack, component: str = "") -> bool:
+    def _is_fresh(self, known: _History, stack: Stack, component: str, pacing: bool = False) -> bool:
         if known.began is not None and known.began < self._outdated_since(stack.metadata.uid, component, known.began):
             return False
-        # From its beginning: where a probe waits for a time-out, the next round still comes an interval later.
-        age = (self._ports.clock.now() - (known.began or known.at)).total_seconds()
+        # Whoever sets the pace counts from the beginning: where a probe waits for a time-out, the next round still comes an
+        # interval later. To others the newest round is news as long as ever.
+        since = known.began if pacing and known.began is not None else known.at
+        age = (self._ports.clock.now() - since).total_seconds()
         # Below nothing: the clock was set back, and how old it is cannot be said.
         return known.running is None and 0 <= age < stack.spec.detection.pace * FRESH_SHARE
 
@@ -128,16 +130,18 @@ class StackProber:
             seen = await asyncio.gather(*(self._component(round_, n, stack.spec.components[n]) for n in names))
             return {n: _counted((before or {}).get(n), s, paced) for n, s in zip(names, seen, strict=True)}
 
-        found: Mapping[str, Neighbour] = await self._shared(_key(stack, "health"), stack, probe)
+        found: Mapping[str, Neighbour] = await self._shared(_key(stack, "health"), stack, probe, pacing=together is not None)
         return found
 
-    async def _shared(self, key: tuple[str, ...], stack: Stack, probe: _Probe, component: str = "") -> Any:
+    async def _shared(
+        self, key: tuple[str, ...], stack: Stack, probe: _Probe, component: str = "", pacing: bool = False
+    ) -> Any:
         now = self._ports.clock.now()
         known = self._histories.get(key)
         if known is not None and known.running is not None and key[0] in self._outdated:
             # It may have begun before what made it outdated; then it is no answer, and one round more is run.
             await self._ended(known.running)
-        if known is not None and known.value is not None and self._is_fresh(known, stack, component):
+        if known is not None and known.value is not None and self._is_fresh(known, stack, component, pacing):
             known.used = now
             return known.value
         if known is None:
