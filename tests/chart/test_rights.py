@@ -17,6 +17,7 @@ pytestmark = pytest.mark.timeout(300)
 SOURCE = CHECKOUT / "operator" / "docuquery_operator"
 OURS = (ports.STACK, ports.INCIDENT, ports.RUNBOOK, ports.MAINTENANCE_WINDOW, ports.BACKUP_JOB, ports.RESTORE_JOB)
 WORKLOADS = tuple(ports.WORKLOADS.values())
+SCALERS = (ports.HORIZONTAL_POD_AUTOSCALER, ports.SCALED_OBJECT)
 VERBS = {"get": "get", "list": "list", "served": "list", "create": "create", "patch": "patch"}
 # What a call means whose kind is not a constant: file and expression.
 VARIABLES: dict[tuple[str, str], tuple[Kind, ...]] = {
@@ -24,6 +25,9 @@ VARIABLES: dict[tuple[str, str], tuple[Kind, ...]] = {
     ("catalogue/actions/restart_workload.py", "WORKLOADS[plan['kind']]"): WORKLOADS,
     ("catalogue/actions/restart_workload.py", "revisions"): (ports.REPLICA_SET, ports.CONTROLLER_REVISION),
     ("controllers/blocks.py", "kind"): (ports.INGRESS, ports.NETWORK_POLICY),
+    ("catalogue/actions/scale_workload.py", "WORKLOADS[ref['kind']]"): WORKLOADS,
+    ("catalogue/actions/scale_workload.py", "_kind(plan)"): (*WORKLOADS, *SCALERS),
+    ("controllers/temporary.py", "kind"): (*WORKLOADS, *SCALERS),
     ("controllers/invalid.py", "kind"): (ports.STACK, ports.INCIDENT),
     ("catalogue/shared.py", "kind"): (ports.REPLICA_SET, ports.CONTROLLER_REVISION),
     ("controllers/unserved.py", "self._kind"): OURS[3:],

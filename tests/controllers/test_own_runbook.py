@@ -17,6 +17,7 @@ from docuquery_operator.cli.lint import lint_document
 from docuquery_operator.controllers.runbook import RunbookController
 from docuquery_operator.ports import (
     CLAIM,
+    HORIZONTAL_POD_AUTOSCALER,
     POD,
     RUNBOOK,
     STACK,
@@ -102,6 +103,12 @@ def background(rig: Rig) -> None:
     rig.celery_overlay = busy
 
 
+def autoscaled(rig: Rig) -> None:
+    """An autoscaler keeps the number of the database's pods."""
+    spec = {"scaleTargetRef": {"kind": "StatefulSet", "name": "postgres"}, "maxReplicas": 3}
+    rig.server.put(HORIZONTAL_POD_AUTOSCALER, {"metadata": {"name": "own", "namespace": NAMESPACE}, "spec": spec})
+
+
 def worlds() -> dict[str, Callable[[Rig], Any]]:
     """States in which the probes find as much and as little as they can."""
     blocker = Blocker(7, "start", "docuquery", "report", 5, 90.0)
@@ -123,6 +130,7 @@ def worlds() -> dict[str, Callable[[Rig], Any]]:
         "with a volume": volume,
         "with blocking": with_blocking,
         "background tasks": background,
+        "autoscaled": autoscaled,
         "no workload": lambda rig: rig.server.remove(STATEFUL_SET, NAMESPACE, "postgres"),
     }
 

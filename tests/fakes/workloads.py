@@ -127,6 +127,8 @@ class Simulator:
         fresh = [p for p in pods if p["metadata"]["labels"]["pod-template-hash"] == revision]
         for number in range(spec["replicas"] - len(fresh)):
             self._start(f"{name}-{revision[-5:]}-{len(self.created)}{number}", workload, {"pod-template-hash": revision})
+        for pod in fresh[spec["replicas"] :]:
+            self._end(pod["metadata"]["name"])
         if sum(_ready(p) for p in fresh) >= spec["replicas"]:
             for pod in pods:
                 if pod not in fresh and "deletionTimestamp" not in pod["metadata"]:
@@ -150,8 +152,10 @@ class Simulator:
     def _observed(self, kind: Kind, workload: JSON, revision: str) -> None:
         generation = workload["metadata"]["generation"]
 
+        ready = sum(_ready(p) for p in self.pods(workload["metadata"]["name"]))
+
         def seen(obj: JSON) -> None:
-            obj["status"] |= {"observedGeneration": generation, "updateRevision": revision}
+            obj["status"] |= {"observedGeneration": generation, "updateRevision": revision, "readyReplicas": ready}
 
         self.server.edit(kind, self.namespace, workload["metadata"]["name"], seen)
 

@@ -13,11 +13,14 @@ from docuquery_operator.api.incident import DECISIONS_KEPT, TIMELINE_KEPT
 from docuquery_operator.api.runbook import StepSpec, Verify
 from docuquery_operator.api.stack import LONGEST_PATIENCE, Budget, Detection, Healing
 from docuquery_operator.catalogue.actions import ACTIONS
+from docuquery_operator.catalogue.actions.scale_workload import LONGEST, SHORTEST, ScaleParameters
 from docuquery_operator.controllers.evidence import COLLECT_SECONDS
-from docuquery_operator.domain import approvals, detection, healing, lifecycle, rails
+from docuquery_operator.domain import approvals, detection, healing, lifecycle, rails, scaling
 from docuquery_operator.domain.expressions import MACROS_ALLOWED
 from docuquery_operator.domain.ledger import LEASE_FOR
+from docuquery_operator.domain.rails import candidate, past, target
 from docuquery_operator.domain.report import EVIDENCE_LIMIT
+from docuquery_operator.domain.rollout import MOST_AT_ONCE
 from docuquery_operator.domain.world import Risk
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -61,32 +64,37 @@ def test_the_figures_are_those_of_the_code() -> None:
     verify, budget = Verify(), Budget()
     cooldowns = {_words(a.cooldown) for a in ACTIONS.values() if a.risk is not Risk.NONE}
     approval = {severity.value: _words(approvals.APPROVAL_TIME[severity]) for severity in Severity}
-    failed, every = rails.RECURRENCE_FAILED, rails.RECURRENCE_ANY
-    target, per_stack = (rate.replace("/1h", "/h") for rate in (budget.per_target, budget.per_stack))
+    failed, every = past.RECURRENCE_FAILED, past.RECURRENCE_ANY
+    per_target, per_stack = (rate.replace("/1h", "/h") for rate in (budget.per_target, budget.per_stack))
     settle = f"{int(delta(verify.settle).total_seconds())} s"
     assert {number: cells[1] for number, cells in ROWS.items() if cells[1] not in ("always", "default", "---")} == {
         "1": Healing().mode.value,
         "4": f"{int(LEASE_FOR.total_seconds())} s, renewed at {int(LEASE_FOR.total_seconds() / 3)} s",
-        "5": f"target {target} and {rails.PER_TARGET_DAILY}/day, Stack {per_stack}",
-        "6": "restart 10m, sessions and blocks 2m, optimising 30m",
-        "7": ", ".join(str(m) for m in rails.BACKOFF_MINUTES) + " min",
-        "8": f"{rails.BREAKER_FAILURES} in a row: {_words(rails.BREAKER_OPEN)}",
-        "9": f"{failed} not healed or {every} of any outcome in {_words(rails.RECURRENCE_WINDOW)}",
+        "5": f"target {per_target} and {past.PER_TARGET_DAILY}/day, Stack {per_stack}",
+        "6": "restart 10m, scaling 5m, sessions and blocks 2m, optimising 30m",
+        "7": ", ".join(str(m) for m in past.BACKOFF_MINUTES) + " min",
+        "8": f"{past.BREAKER_FAILURES} in a row: {_words(past.BREAKER_OPEN)}",
+        "9": f"{failed} not healed or {every} of any outcome in {_words(past.RECURRENCE_WINDOW)}",
         "10": f"{detection.STORM_ROOTS} stores, released after {_words(detection.STORM_OVER)} in which all are well",
         "11": StepSpec(action="restartWorkload").timeout,
+        "12": f"1 pod, then {MOST_AT_ONCE}%",
         "13": f"{Detection().failures} rounds, `Stack.spec.detection`",
         "14": f"{lifecycle.FLAPPING_OPENINGS} times in {_words(lifecycle.FLAPPING_WITHIN)}",
         "15": f"{settle}, clear {verify.symptom_clear_for}, within {verify.within}",
+        "18": f"{ScaleParameters().duration}, {_words(timedelta(seconds=SHORTEST))} to {_words(timedelta(seconds=LONGEST))}",
+        "19": f"{_words(target.BACKUP_AGE)}, P0 {_words(target.BACKUP_AGE_P0)}",
         "20": f"P0/P1 {approval['P1']}, P2 {approval['P2']}, P3 {approval['P3']}",
         "21": f"{Detection().patience:.0f} s, {StepSpec(action='restartWorkload').timeout}, "
-        f"{_words(rails.LADDER_TIME)}, {_words(rails.AUTOMATIC_PHASE)}",
+        f"{_words(rails.LADDER_TIME)}, {_words(candidate.AUTOMATIC_PHASE)}",
         "22": f"{rails.LADDER_STEPS} steps",
-        "24": _words(rails.FOREIGN_ROLLOUT),
+        "24": _words(target.FOREIGN_ROLLOUT),
+        "25": f"+{scaling.STEP_PERCENT} % or +{scaling.SMALL_STEP}, {scaling.MOST_TIMES}x",
         "32": f"{EVIDENCE_LIMIT // 1024} KiB, {COLLECT_SECONDS:.0f} s",
         "34": f"{healing.STATUS_LIMIT // 1024} KiB, timeline {TIMELINE_KEPT}, decisions {DECISIONS_KEPT}",
     }
-    assert cooldowns == {"10m", "2m", "30m"}
+    assert cooldowns == {"10m", "5m", "2m", "30m"}
     assert approval["P0"] == approval["P1"]
+    assert (3, 5, timedelta(days=7)) == (past.DEMOTION_FAILED, past.DEMOTION_OF, past.DEMOTION_WINDOW)
     assert f"no probe takes longer than {LONGEST_PATIENCE:.0f} s" in ROWS["21"][0]
     assert MACROS_ALLOWED == 2
 

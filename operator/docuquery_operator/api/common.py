@@ -312,6 +312,7 @@ class ObjectMeta(BaseModel):
     resource_version: str = ""
     generation: int = 0
     creation_timestamp: Time | None = None
+    annotations: dict[str, str] = {}
 
 
 class Resource(ApiModel):

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from ..domain.ledger import LEASE_FOR, Attempt, Ledger, decode, encode, parse_time
+from ..domain.names import label_of
 from ..ports import JSON, LEASE, Cluster, Conflict, Transient
 
 ANNOTATION = "ops.docuquery.ai/attempts"
 STACK_LABEL = "ops.docuquery.ai/stack"
 COMPONENT_LABEL = "ops.docuquery.ai/component"
 TRIES = 5
-LABEL_LIMIT = 63
 
 
 class LedgerStore:
@@ -78,13 +77,6 @@ class LedgerStore:
 def lease_name(stack: str, component: str) -> str:
     """Name of the target's Lease."""
     return f"docuquery-target-{label_of(stack)}-{component}"
-
-
-def label_of(stack: str) -> str:
-    """The Stack's name where a label can hold it, else its beginning and a digest: names may be 253 long, labels 63."""
-    if len(stack) <= LABEL_LIMIT:
-        return stack
-    return f"{stack[:48].rstrip('-.')}-{hashlib.sha256(stack.encode()).hexdigest()[:12]}"
 
 
 def ledger_of(lease: JSON) -> Ledger:

@@ -19,6 +19,7 @@ from .detector import Detector
 from .invalid import say_invalid
 from .links import QUICK_SECONDS, LinkKeeper
 from .prober import StackProber
+from .temporary import Returner
 
 COUNT_SECONDS = 30.0
 SHORTEST_PAUSE = 0.01
@@ -35,6 +36,7 @@ class StackController:
         self._detector = Detector(ports, prober)
         self._keeper = BlockKeeper(ports)
         self._links = LinkKeeper(ports, nudge)
+        self._returner = Returner(ports)
         self._seen: dict[Key, tuple[int, float, int]] = {}
         self._reminded: dict[Key, int] = {}
 
@@ -45,6 +47,7 @@ class StackController:
             self._links.drop(key)
             self._seen.pop(key, None)
             self._reminded.pop(key, None)
+            await self._returner.gone(key)
             return None
         try:
             stack = Stack.model_validate(obj)
@@ -58,6 +61,7 @@ class StackController:
         self._links.keep(key, stack, health)
         states = await self._tell(key, stack, obj, health)
         await self._keeper.look(stack, obj)
+        await self._returner.look(stack, obj)
         down = [c.name for c in states if c.state is ComponentState.MAJOR_OUTAGE]
         await self._detector.look(stack, obj, down, {name: seen.level for name, seen in health.items()}, together)
         took = (self._ports.clock.now() - began).total_seconds()

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
 from ..api.common import HealMode, Severity, format_time
-from ..api.incident import Step, StepState
+from ..api.incident import Approval, Step, StepState
 from . import lifecycle
 from .draft import Draft
 from .world import PlannedStep, Risk
 
+CREATED_BY = "ops.docuquery.ai/created-by"
+TWO_PERSONS = (
+    f"; this needs two persons: whoever opened the incident (annotation {CREATED_BY}) and another one, or two answers"
+)
 APPROVAL_TIME = {
     Severity.P0: timedelta(minutes=15),
     Severity.P1: timedelta(minutes=15),
@@ -42,10 +47,11 @@ def approved(d: Draft, planned: PlannedStep, name: str, cause: str) -> bool:
     if waiting is None:
         _ask(d, planned, name, cause)
         return False
-    digest = waiting.plan_digest
-    answer = next((a for a in reversed(d.incident.spec.approvals) if (a.step, a.plan_digest) == (name, digest)), None)
+    answers = [a for a in d.incident.spec.approvals if (a.step, a.plan_digest) == (name, waiting.plan_digest)]
+    answer = answers[-1] if answers else None
     expired = waiting.approval_until is not None and d.now >= waiting.approval_until
-    if answer is not None and answer.decision == "Approve" and not expired:
+    lone = planned.two_persons and _lone(d, answers)
+    if answer is not None and answer.decision == "Approve" and not expired and not lone:
         d.put_step(waiting.model_copy(update={"approval_by": answer.by}))
         d.condition("NeedsApproval", False, "Approved", f"{name} was approved by {answer.by}")
         d.tell("Approved", f"{name} by {answer.by}")
@@ -53,11 +59,19 @@ def approved(d: Draft, planned: PlannedStep, name: str, cause: str) -> bool:
     if answer is not None and answer.decision == "Reject":
         _not_approved(d, waiting, "Rejected", f"rejected by {answer.by}")
     elif expired:
-        late = f"approved by {answer.by}, but it could not begin in time; a new answer is needed" if answer else ""
+        missing = "nobody else approved in time" if lone else "it could not begin in time; a new answer is needed"
+        late = f"approved by {answer.by}, but {missing}" if answer else ""
         _not_approved(d, waiting, "ApprovalExpired", late or "nobody answered in time; no answer is a no")
     else:
-        _wait(d, waiting)
+        _wait(d, waiting, TWO_PERSONS if planned.two_persons else "")
     return False
+
+
+def _lone(d: Draft, answers: Sequence[Approval]) -> bool:
+    """Whether fewer than two persons want it: whoever opened the incident is one, when that is known (rule 20)."""
+    last = {a.by: a.decision for a in answers}
+    opener = d.incident.metadata.annotations.get(CREATED_BY, "")
+    return len({by for by, decision in last.items() if decision == "Approve"} | ({opener} if opener else set())) < 2
 
 
 def tidy(d: Draft) -> None:
@@ -98,15 +112,15 @@ def _ask(d: Draft, planned: PlannedStep, name: str, cause: str) -> None:
         summary=planned.summary[:512],
     )
     d.put_step(step)
-    d.tell("ApprovalNeeded", _wait(d, step), warning=True)
+    d.tell("ApprovalNeeded", _wait(d, step, TWO_PERSONS if planned.two_persons else ""), warning=True)
 
 
-def _wait(d: Draft, step: Step) -> str:
+def _wait(d: Draft, step: Step, also: str) -> str:
     """Say what is waited for, and how it is given."""
     until = step.approval_until or d.now
     text = (
         f"{step.summary}. To approve until {format_time(until)}: add to spec.approvals "
-        f"{{step: {step.name}, planDigest: {step.plan_digest}, by: <you>, decision: Approve}}"
+        f"{{step: {step.name}, planDigest: {step.plan_digest}, by: <you>, decision: Approve}}{also}"
     )
     d.condition("NeedsApproval", True, "WaitingForApproval", text)
     d.summary(f"waiting for approval of {step.name}: {step.summary}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from ..api.common import HealMode
@@ -13,6 +13,8 @@ from ..api.runbook import StepSpec
 from . import approvals, lifecycle, rails, verification
 from .causes import Diagnosis
 from .draft import Draft, News
+from .rails import past
+from .rails.candidate import Candidate
 from .world import PlannedStep, Refusal, Risk, World
 
 IDLE = timedelta(seconds=15)
@@ -201,8 +203,7 @@ def remedy(d: Draft, w: World) -> bool:
     if d.status.mode is HealMode.OBSERVE:
         _observe(d, planned, name)
         return True
-    planned = approvals.as_asked(d, planned, name, diagnosis.name)
-    candidate = rails.Candidate(
+    candidate = Candidate(
         stack=w.stack,
         world=w,
         status=d.status,
@@ -214,12 +215,23 @@ def remedy(d: Draft, w: World) -> bool:
         now=d.now,
         unsure=diagnosis.would_worsen(planned.action),
     )
+    planned = approvals.as_asked(d, _asking_first(d, candidate, name), name, diagnosis.name)
+    candidate = replace(candidate, planned=planned)
     refusal = rails.first_refusal(candidate)
     if refusal is not None:
         lifecycle.blocked(d, refusal, name)
     elif approvals.approved(d, planned, name, diagnosis.name):
         _intend(d, w, planned, name, diagnosis.name)
     return True
+
+
+def _asking_first(d: Draft, candidate: Candidate, name: str) -> PlannedStep:
+    """A remedy that has mostly failed on this cause is no longer automatic: it asks, and says why."""
+    why = past.demoted(candidate)
+    if not why or approvals.needed(d, candidate.planned):
+        return candidate.planned
+    d.refuse(Refusal("1-mode", "Demoted", why), name)
+    return replace(candidate.planned, needs_approval=True)
 
 
 def next_step(status: IncidentStatus, diagnosis: Diagnosis) -> StepSpec | None:

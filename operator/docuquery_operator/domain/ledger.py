@@ -14,7 +14,7 @@ from typing import Any
 from ..api.common import format_time
 
 ENTRIES_KEPT = 50
-KEEP_FOR = timedelta(hours=24)
+KEEP_FOR = timedelta(days=7)
 LEASE_FOR = timedelta(seconds=60)
 FAILED = ("NotHealed", "Inconclusive", "Regressed", "Unknown")
 

@@ -10,6 +10,7 @@ from .pods import ATTEMPT_ANNOTATION, PodFacts
 from .world import Effect, EffectState
 
 JSON = Mapping[str, Any]
+MOST_AT_ONCE = 25
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,44 @@ def gap(workload: JSON) -> str:
     """Why a rolling restart leaves no pod serving for a while; '' when one stays (kubernetes.io, Deployment, "Strategy")."""
     spec = workload.get("spec", {})
     replicas = int(spec.get("replicas", 1))
-    if workload.get("kind") == "StatefulSet" or "serviceName" in spec:
+    if _is_stateful_set(workload):
         return "it is a StatefulSet with one pod" if replicas <= 1 else ""
+    if (spec.get("strategy") or {}).get("type") == "Recreate":
+        return "its strategy is Recreate"
+    down, text = _taken_at_once(workload)
+    return f"{text} allows all {replicas} pods to go at once" if down >= replicas else ""
+
+
+def share(workload: JSON) -> str:
+    """What a rolling restart would take at once, where that is more than one pod and more than a quarter (rule 12).
+
+    '' also when no pod serves: then there is nothing to lose.
+    """
+    replicas = int(workload.get("spec", {}).get("replicas", 1))
+    serving = int(workload.get("status", {}).get("readyReplicas", 0))
+    down, text = _taken_at_once(workload)
+    if serving < 1 or down <= max(1, replicas * MOST_AT_ONCE // 100):
+        return ""
+    return f"its rolling update takes {down} of {replicas} pods at once ({text})"
+
+
+def _is_stateful_set(workload: JSON) -> bool:
+    return workload.get("kind") == "StatefulSet" or "serviceName" in workload.get("spec", {})
+
+
+def _taken_at_once(workload: JSON) -> tuple[int, str]:
+    """Pods that a rolling update may have down at the same time, and the setting that says so."""
+    spec = workload.get("spec", {})
+    replicas = int(spec.get("replicas", 1))
+    if _is_stateful_set(workload):
+        update = (spec.get("updateStrategy") or {}).get("rollingUpdate") or {}
+        return _absolute(update.get("maxUnavailable", 1), replicas)
     strategy = spec.get("strategy") or {}
     if strategy.get("type") == "Recreate":
-        return "its strategy is Recreate"
-    wanted = (strategy.get("rollingUpdate") or {}).get("maxUnavailable", "25%")
-    text = str(wanted)
-    down = replicas * int(text[:-1]) // 100 if text.endswith("%") else int(text)
-    return f"maxUnavailable {text} allows all {replicas} pods to go at once" if down >= replicas else ""
+        return replicas, "strategy Recreate"
+    return _absolute((strategy.get("rollingUpdate") or {}).get("maxUnavailable", "25%"), replicas)
+
+
+def _absolute(setting: Any, replicas: int) -> tuple[int, str]:
+    text = str(setting)
+    return replicas * int(text[:-1]) // 100 if text.endswith("%") else int(text), f"maxUnavailable {text}"

@@ -11,6 +11,7 @@ from ..api.stack import Stack
 from . import rails
 from .draft import Draft
 from .lifecycle import blocked, close, needs_human
+from .rails.candidate import AUTOMATIC_PHASE
 from .world import Effect, EffectState, Refusal, Streak, World
 
 UNSUCCESSFUL = (StepState.NOT_HEALED, StepState.INCONCLUSIVE, StepState.REGRESSED)
@@ -98,7 +99,7 @@ def _overdue(d: Draft, w: World, step: Step) -> bool:
     """Past its timeout, not counting time in which no operator was there; past the automatic phase in any case."""
     started = step.started_at or d.now
     watched = d.now - max(started, w.alive_since or started)
-    return watched > _timeout(w, step) or d.now - started > rails.AUTOMATIC_PHASE
+    return watched > _timeout(w, step) or d.now - started > AUTOMATIC_PHASE
 
 
 def _follow_effect(d: Draft, w: World, step: Step) -> Step:

@@ -42,7 +42,11 @@ class Effect:
 
 @dataclass(frozen=True)
 class PlannedStep:
-    """Exactly what a step would do; `plan` is what an approval is bound to."""
+    """Exactly what a step would do; `plan` is what an approval is bound to.
+
+    git: who would put the changed field back, '' when nobody would. backup: a step that risks data needs a verified
+    backup. two_persons: the one who opened the incident may not be the only one who wants it.
+    """
 
     action: str
     component: str
@@ -52,6 +56,9 @@ class PlannedStep:
     cooldown: timedelta = timedelta(0)
     needs_approval: bool = False
     restarts: bool = False
+    git: str = ""
+    backup: bool = True
+    two_persons: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,12 +113,15 @@ class Target:
     """What rails need to know of a component before it is touched.
 
     own: it is the operator itself. gap: why a restart leaves no pod serving for a while, '' when one stays.
+    share: how many of its pods a rolling restart takes at once, in words, where that is more than a quarter and some
+    still serve; '' otherwise.
     """
 
     foreign_rollout_at: datetime | None = None
     foreign_rollout: str = ""
     own: bool = False
     gap: str = ""
+    share: str = ""
 
 
 @dataclass(frozen=True)

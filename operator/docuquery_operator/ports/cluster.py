@@ -86,6 +86,8 @@ DEPLOYMENT = Kind("apps", "v1", "deployments", "Deployment")
 STATEFUL_SET = Kind("apps", "v1", "statefulsets", "StatefulSet")
 REPLICA_SET = Kind("apps", "v1", "replicasets", "ReplicaSet")
 CONTROLLER_REVISION = Kind("apps", "v1", "controllerrevisions", "ControllerRevision")
+HORIZONTAL_POD_AUTOSCALER = Kind("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler")
+SCALED_OBJECT = Kind("keda.sh", "v1alpha1", "scaledobjects", "ScaledObject")
 WORKLOADS = {"Deployment": DEPLOYMENT, "StatefulSet": STATEFUL_SET}
 
 

@@ -15,7 +15,8 @@ from docuquery_operator.controllers.evidence import name_of
 from docuquery_operator.controllers.ledgers import label_of, lease_name
 from docuquery_operator.domain.components import MISSING, component_statuses, stack_conditions
 from docuquery_operator.domain.expressions import ExpressionError, compile_expression, holds
-from docuquery_operator.domain.rails import first_refusal, target_budget
+from docuquery_operator.domain.rails import first_refusal
+from docuquery_operator.domain.rails.past import target_budget
 from docuquery_operator.domain.world import Neighbour
 from tests.unit.domain.test_rails import candidate
 

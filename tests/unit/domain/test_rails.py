@@ -13,7 +13,8 @@ from docuquery_operator.api.incident import IncidentStatus, Step, StepState, Tim
 from docuquery_operator.api.runbook import StepSpec
 from docuquery_operator.api.stack import Stack, StackSpec
 from docuquery_operator.domain.ledger import Attempt, Ledger
-from docuquery_operator.domain.rails import Candidate, first_refusal
+from docuquery_operator.domain.rails import first_refusal
+from docuquery_operator.domain.rails.candidate import Candidate
 from docuquery_operator.domain.world import Neighbour, PlannedStep, Risk, Target, World
 
 NOW = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)

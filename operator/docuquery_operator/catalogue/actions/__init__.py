@@ -9,6 +9,7 @@ from .optimize_collections import OptimizeCollections
 from .passive import ProposeMemory, ProposeScaling, ProposeVolume, WaitForRecovery
 from .quarantine import DropQuarantine, PutBackQuarantine, QuarantineQueue
 from .restart_workload import RestartWorkload
+from .scale_workload import ScaleWorkload
 from .sessions import RestartLeakingClient, TerminateBlocker, TerminateIdleSessions
 
 _ALL: tuple[Action, ...] = (
@@ -22,6 +23,7 @@ _ALL: tuple[Action, ...] = (
     PutBackQuarantine(),
     DropQuarantine(),
     OptimizeCollections(),
+    ScaleWorkload(),
     WaitForRecovery(),
     ProposeMemory(),
     ProposeVolume(),

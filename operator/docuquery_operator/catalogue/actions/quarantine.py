@@ -43,7 +43,17 @@ class _OnBatches:
         if where is None:
             return Refusal("2-empty-target", "TargetsNotKnown", "the Stack does not say which Redis the broker is")
         plan = {**where, "messages": sum(b["messages"] for b in batches), "batches": list(batches)}
-        return PlannedStep(self.name, context.component_name, self.risk, plan, summary, self.cooldown)
+        # No backup holds a queue: the plan itself names what would be lost, and two persons must want it.
+        return PlannedStep(
+            action=self.name,
+            component=context.component_name,
+            risk=self.risk,
+            plan=plan,
+            summary=summary,
+            cooldown=self.cooldown,
+            backup=False,
+            two_persons=self.risk is Risk.DATA,
+        )
 
 
 class QuarantineQueue(_OnBatches):

@@ -8,7 +8,7 @@ from datetime import timedelta
 from ...api.common import format_time
 from ...api.incident import Step
 from ...domain.pods import ATTEMPT_ANNOTATION, PodFacts, attempt_of, owned, pod_facts
-from ...domain.rollout import Rollout, rollout
+from ...domain.rollout import MOST_AT_ONCE, Rollout, rollout
 from ...domain.world import Effect, EffectState, PlannedStep, Refusal, Risk
 from ...ports import CONTROLLER_REVISION, JSON, POD, REPLICA_SET, WORKLOADS, Conflict, Ports
 from ..base import Parameters, PlanContext
@@ -50,7 +50,7 @@ class RestartWorkload:
         if state.effect.state is EffectState.ABSENT:
             await _order(step, namespace, ports)
             return
-        for pod in state.stuck:
+        for pod in state.stuck[: max(1, len(state.stuck) * MOST_AT_ONCE // 100)]:
             await ports.cluster.evict(namespace, pod.name, pod.uid)
 
 

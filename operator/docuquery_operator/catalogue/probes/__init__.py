@@ -12,12 +12,14 @@ from .qdrant import QdrantClusterState, QdrantCollections, QdrantReady, QdrantSe
 from .ratelimit import ApiRefusals, RateLimitKeys, RateLimits
 from .redis import RedisClients, RedisMemory, RedisPersistence, RedisReady
 from .rollout import Rollout
+from .scaling import Scaling
 from .service_level import ServiceLevelProbe
 from .traffic import ApiTraffic
 from .workload import Workload
 
 _ALL: tuple[Probe, ...] = (
     Workload(),
+    Scaling(),
     ServiceNetwork(),
     HttpHealth(),
     ClientBlocking(),

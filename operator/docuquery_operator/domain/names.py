@@ -1,0 +1,14 @@
+"""Names that Kubernetes can hold."""
+
+from __future__ import annotations
+
+import hashlib
+
+LABEL_LIMIT = 63
+
+
+def label_of(stack: str) -> str:
+    """The Stack's name where a label can hold it, else its beginning and a digest: names may be 253 long, labels 63."""
+    if len(stack) <= LABEL_LIMIT:
+        return stack
+    return f"{stack[:48].rstrip('-.')}-{hashlib.sha256(stack.encode()).hexdigest()[:12]}"
