@@ -201,6 +201,9 @@ async def test_nothing_is_dropped_without_a_yes_to_exactly_this() -> None:
     answer = {"step": "dropQuarantine", "planDigest": step["planDigest"], "by": "me", "decision": "Approve"}
     rig.edit_incident(key, lambda i: i["spec"].update(approvals=[answer]))
     await rig.run(key, seconds=60)
+    assert "two persons" in rig.status(key)["summary"] + str(rig.status(key)["conditions"]), "one yes is not enough"
+    rig.edit_incident(key, lambda i: i["spec"].update(approvals=[answer, {**answer, "by": "another"}]))
+    await rig.run(key, seconds=60)
     assert rig.celery.held == {"a1": ["one", "three"]}
     rig.celery.held["a1"] = ["one", "two"]
     status = await rig.run(key)

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from docuquery_operator.api.common import ObjectMeta
+from docuquery_operator.api.common import ObjectMeta, Severity
 from docuquery_operator.api.incident import IncidentStatus, Step, StepState, Times
 from docuquery_operator.api.runbook import StepSpec
-from docuquery_operator.api.stack import Stack, StackSpec
+from docuquery_operator.api.stack import LastBackup, Stack, StackSpec, StackStatus
 from docuquery_operator.domain.ledger import Attempt, Ledger
 from docuquery_operator.domain.rails import first_refusal
 from docuquery_operator.domain.rails.candidate import Candidate
+from docuquery_operator.domain.rails.past import demoted
 from docuquery_operator.domain.world import Neighbour, PlannedStep, Risk, Target, World
 
 NOW = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
@@ -45,6 +46,22 @@ def restart_of_api(healthy: bool | None, gap: str) -> Candidate:
     """The database is broken, and the remedy would restart its client."""
     c = candidate(component="postgres", targets={"api": Target(gap=gap)}, neighbours={"api": Neighbour(healthy, 3)})
     return replace(c, planned=replace(c.planned, component="api", restarts=True))
+
+
+def restarting(target: Target) -> Candidate:
+    c = candidate(component="postgres", targets={"postgres": target})
+    return replace(c, planned=replace(c.planned, restarts=True))
+
+
+def planned_with(**changes: Any) -> Candidate:
+    c = candidate()
+    return replace(c, planned=replace(c.planned, **changes))
+
+
+def with_backup(c: Candidate, hours: float, verified: bool, severity: Severity = Severity.P2) -> Candidate:
+    last = LastBackup(time=NOW - timedelta(hours=hours), verified=verified)
+    stack = c.stack.model_copy(update={"status": StackStatus(last_backup=last)})
+    return replace(c, stack=stack, status=c.status.model_copy(update={"severity": severity}))
 
 
 def ledger(*attempts: Attempt, holder: str = "", renewed: datetime | None = None) -> dict[str, Any]:
@@ -88,6 +105,12 @@ REFUSED: list[tuple[str, Candidate, datetime | None]] = [
     ),
     ("CircuitOpen", candidate(**ledger(*(attempt(m, "Inconclusive") for m in (50, 40, 30)))), NOW + 30.5 * MINUTE),
     ("Cooldown", candidate(**ledger(attempt(8))), NOW + 2.5 * MINUTE),
+    ("TooManyAtOnce", restarting(Target(share="its rolling update takes 3 of 4 pods at once")), None),
+    ("GitOwnsField", planned_with(git="Argo CD (x)"), None),
+    ("NoBackup", planned_with(risk=Risk.DATA), None),
+    ("BackupNotFit", with_backup(planned_with(risk=Risk.DATA), hours=1, verified=False), None),
+    ("BackupNotFit", with_backup(planned_with(risk=Risk.DATA), hours=25, verified=True), None),
+    ("BackupNotFit", with_backup(planned_with(risk=Risk.DATA), hours=7, verified=True, severity=Severity.P0), None),
     (
         "BudgetUsedUp",
         candidate(**ledger(*(attempt(m, action="terminateIdleSessions") for m in (50, 40, 30)))),
@@ -171,3 +194,39 @@ def test_an_attempt_that_nobody_finished_counts_as_a_failure() -> None:
 def test_a_step_without_an_effect_needs_no_budget() -> None:
     c = candidate(failed_lookups=("everything",), **ledger(*(attempt(m) for m in (3, 2, 1))))
     assert first_refusal(replace(c, planned=replace(c.planned, risk=Risk.NONE))) is None
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        with_backup(planned_with(risk=Risk.DATA), hours=23, verified=True),
+        with_backup(planned_with(risk=Risk.DATA), hours=5, verified=True, severity=Severity.P0),
+        planned_with(risk=Risk.DATA, backup=False),
+        planned_with(),
+    ],
+)
+def test_a_proven_backup_opens_the_gate(case: Candidate) -> None:
+    assert first_refusal(case) is None
+
+
+DAY = 24 * 60
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "asks"),
+    [
+        (["NotHealed"] * 3, True),
+        (["NotHealed", "Inconclusive", "Healed", "Regressed", "Healed"], True),
+        (["NotHealed", "NotHealed", "Healed"], False),
+        (["NotHealed"] * 3 + ["Healed"] * 5, False),
+        (["NotHealed", "NotHealed", "NotHealed", "Healed", "Healed", "Healed"], False),
+        (["Skipped"] * 5, False),
+    ],
+)
+def test_a_remedy_that_mostly_failed_asks_first(outcomes: list[str], asks: bool) -> None:
+    tried = [attempt(6 * DAY - n, outcome, "ProcessDown") for n, outcome in enumerate(outcomes)]
+    assert bool(demoted(candidate(**ledger(*tried)))) is asks
+    old = [replace(a, at=a.at - timedelta(days=2)) for a in tried]
+    assert not demoted(candidate(**ledger(*old))), "a week later it is tried again"
+    others = [replace(a, cause="Other") for a in tried]
+    assert not demoted(candidate(**ledger(*others)))

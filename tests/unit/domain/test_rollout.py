@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from docuquery_operator.domain.rollout import gap
+from docuquery_operator.domain.rollout import gap, share
 from docuquery_operator.ports import Self
 
 
@@ -46,3 +46,20 @@ def test_the_operator_knows_its_own_workload() -> None:
     assert Self("ops", "operator-0").is_of("ops", "operator")
     assert not me.is_of("ops", "api")
     assert not Self().is_of("", "")
+
+
+@pytest.mark.parametrize(
+    ("workload", "ready", "at_once"),
+    [
+        (deployment(4), 4, False),
+        (deployment(4, type="RollingUpdate", rollingUpdate={"maxUnavailable": "50%"}), 4, True),
+        (deployment(4, type="RollingUpdate", rollingUpdate={"maxUnavailable": "50%"}), 0, False),
+        (deployment(2, type="Recreate"), 1, True),
+        (deployment(1, type="Recreate"), 1, False),
+        (deployment(10, type="RollingUpdate", rollingUpdate={"maxUnavailable": 2}), 10, False),
+        ({"spec": {"serviceName": "s", "replicas": 8, "updateStrategy": {"rollingUpdate": {"maxUnavailable": 3}}}}, 8, True),
+        ({"spec": {"serviceName": "s", "replicas": 3}}, 3, False),
+    ],
+)
+def test_what_a_restart_takes_at_once(workload: dict[str, Any], ready: int, at_once: bool) -> None:
+    assert bool(share(workload | {"status": {"readyReplicas": ready}})) is at_once
