@@ -66,6 +66,8 @@ def stages() -> list[Stage]:
                         "e2e/test_detection.py",
                         "e2e/test_redis.py",
                         "e2e/test_thresholds.py",
+                        "e2e/test_vector.py",
+                        "e2e/test_background.py",
                     ),
                 ],
             ),

@@ -65,6 +65,10 @@ class Case:
     shown: str | None = None
 
 
+def _prometheus(labels: dict[str, str]) -> Change:
+    return {"thresholds": {"prometheus": {"service": "prometheus", "labels": labels}}}
+
+
 def _component(change: Change) -> Change:
     return {"components": {"extra": change}}
 
@@ -114,6 +118,10 @@ STACK = [
     Case("Stack", DURATION, {"detection": {"interval": "5 seconds"}}, {"detection": {"interval": "1m30s"}}),
     Case("Stack", PERCENT, {"thresholds": {"info": {"responseTime": "1s", "errorRate": "100.5%"}}},
          {"thresholds": {"info": {"responseTime": "1s", "errorRate": "2.5%"}}}),
+    Case("Stack", "labels must say which series are the api's, such as {namespace: docuquery, service: api}",
+         _prometheus({}), _prometheus({"service": "api"})),
+    Case("Stack", "a label's name must be letters, digits and '_', such as namespace or service",
+         _prometheus({"the-service": "api"}), _prometheus({"the_service": "api"})),
     Case("Stack", "only a component of type Api has clients to block: take blocking away",
          _component(REDIS | {"blocking": {"enforcer": "ApiDenySet"}}), _component(API)),
     Case("Stack", "enforcer: IngressNginx needs ingress, the name of the Ingress; the other enforcers take none",

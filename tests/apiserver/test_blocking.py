@@ -25,7 +25,7 @@ from tests.fakes.clock import ManualClock
 from tests.fakes.faults import Faults
 from tests.fakes.ports import FakeEvents, FakeLeader, FakeMetrics
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 ABUSERS = ["203.0.113.7", "2001:db8::7"]
 JSON = dict[str, Any]
 
