@@ -85,6 +85,8 @@ async def test_a_killed_process_is_an_incident_within_a_moment(beside: Beside) -
     assert beside.nudged == [KEY]
     assert await beside.quick() == FAILURES + MORE_ROUNDS
     assert beside.incidents() == [NAME]
+    [incident] = beside.rig.server.all(INCIDENT, NAMESPACE)
+    assert "at first sight" in incident["spec"]["description"]
     assert (beside.rig.clock.now() - began).total_seconds() < 0.3
 
 

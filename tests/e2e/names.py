@@ -16,6 +16,7 @@ SCENARIOS = (
     "e2e-leader-killed",
     "e2e-detected",
     "e2e-harmless",
+    "e2e-killed",
     "e2e-redis-frozen",
     "e2e-redis-too-many-clients",
     "e2e-redis-cannot-save",

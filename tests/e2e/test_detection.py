@@ -30,6 +30,37 @@ def test_detected(stack: Deploy) -> None:
     assert incidents(ns) == [NAME]
 
 
+def test_killed(stack: Deploy) -> None:
+    """kill -9: told at once, though the kubelet brings it back by itself; nothing is restarted on top."""
+    ns = stack(detection=WATCHED | {"interval": "5s", "timeout": "3s", "failures": 3})
+    wait_for("a Stack that is looked at", lambda: _states(ns) == {"Operational"}, 60)
+    before, starts = uid(ns), _starts(ns)
+    began = time.monotonic()
+    ns.api.exec("postgres-0", "bash", "-c", "pkill -KILL -o postgres", check=False)
+    seconds = wait_for("an incident, or a fault too short for one", lambda: _told(ns) and time.monotonic() - began, 8, 0.05)
+    print(f"told {seconds:.2f} s after the fault: {incidents(ns) or 'ShortFault'}")
+    wait_for("the container's new start", lambda: _starts(ns) > starts, 60)
+    wait_for("a healthy stack", ns.healthy, 60)
+    time.sleep(10)
+    assert ns.attempts() == []
+    assert uid(ns) == before
+
+
+def _states(ns: StackNamespace) -> set[str]:
+    status = (ns.api.get("stacks", "docuquery") or {}).get("status", {})
+    return {c["state"] for c in status.get("components", [])}
+
+
+def _starts(ns: StackNamespace) -> int:
+    status = (ns.database_pod()["status"].get("containerStatuses") or [{}])[0]
+    return int(status.get("restartCount", 0))
+
+
+def _told(ns: StackNamespace) -> bool:
+    states = (ns.api.get("stacks", "docuquery") or {}).get("status", {}).get("components", [])
+    return bool(incidents(ns)) or any(c.get("shortFaults") for c in states)
+
+
 def test_harmless(stack: Deploy) -> None:
     """A rollout by a person, a pod that is deleted, a server that holds its breath: none is an incident."""
     ns = stack(detection=WATCHED | {"failures": 3})

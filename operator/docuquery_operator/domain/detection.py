@@ -211,6 +211,8 @@ def number_of(name: str, stack: str, incident_type: str) -> int:
 def _description(s: Suspicion, symptoms: Sequence[str]) -> str:
     diagnosis = s.streak.verdict.diagnosis
     cause = f"{diagnosis.name}: {diagnosis.message}" if diagnosis else s.incident_type
+    # Quick rounds come before pods and other services have taken note; what the cause is, the status says a little later.
+    sight = "Its connection broke; at first sight " if s.streak.looks > s.streak.symptom_rounds else ""
     also = f" Only its symptoms: {', '.join(symptoms)}." if symptoms else ""
     facts = f" {s.facts}." if s.facts else ""
-    return f"Found by the operator on {s.component}. {cause}.{facts}{also}"[:1024]
+    return f"Found by the operator on {s.component}. {sight}{cause}.{facts}{also}"[:1024]
