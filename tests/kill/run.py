@@ -84,8 +84,10 @@ class Worker:
         self._prepare()
         revisions, starts, began = self._revisions(), self.operator.starts, time.monotonic()
         with seen_pods(self.ns, self._folder) as pods:
-            self.proxy.arm(point)
             self.ns.freeze()
+            # A pod that is still Ready leaves by the rollout, one that is not by an eviction: all runs take the same way.
+            cluster.wait_for("a pod that is not ready", self._unready, 60)
+            self.proxy.arm(point)
             self.ns.open(INCIDENT)
             problem = self._follow()
             time.sleep(QUIET_SECONDS)
@@ -106,6 +108,10 @@ class Worker:
         """A client can work, and the operator, too, has seen it: its late writes then belong to no run."""
         status = self.ns.api.read("stacks", "docuquery").get("status") or {}
         return self.ns.healthy() and not any(c["state"] != "Operational" for c in status.get("components") or [])
+
+    def _unready(self) -> bool:
+        conditions = self.ns.database_pod()["status"].get("conditions", [])
+        return any(c["type"] == "Ready" and c["status"] == "False" for c in conditions)
 
     def _follow(self) -> str:
         """Start the killed operator again, until the incident is over; '' or what never came."""
