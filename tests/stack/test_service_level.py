@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -22,10 +22,9 @@ from docuquery_operator.catalogue import prometheus
 from docuquery_operator.catalogue.base import ProbeContext, Round
 from docuquery_operator.catalogue.probes import PROBES
 from docuquery_operator.domain.http_metrics import Figures
-from docuquery_operator.ports import DEPLOYMENT, ENDPOINT_SLICE, POD, SERVICE, Ports
+from docuquery_operator.ports import DEPLOYMENT, ENDPOINT_SLICE, POD, SERVICE
 from tests.fakes.cluster import FakeCluster, FakeServer
-from tests.fakes.faults import Faults
-from tests.fakes.ports import DatabaseState, FakeDatabase, FakeEvents, FakeLeader, FakeMetrics, FakeRedis, RedisState
+from tests.fakes.rig import Rig
 from tests.stack.conftest import Stack
 from tests.stack.services import Process, answers, free_port, http, need, prepared, running, wait_for, wait_up
 
@@ -88,22 +87,13 @@ class Looks:
     """The probe, asked again and again as a Stack's rounds do."""
 
     def __init__(self, network: SystemNetwork, port: int, thresholds: dict[str, Any]) -> None:
-        faults = Faults()
         api = {
             "type": "Api",
             "workload": {"kind": "Deployment", "name": "api"},
             "endpoint": {"service": "api", "port": 8000},
         }
-        self.ports = Ports(
-            cluster=FakeCluster(cluster_of(port), faults),
-            clock=SystemClock(),
-            database=FakeDatabase(DatabaseState(lambda _h: None), faults),  # type: ignore[arg-type, return-value]
-            redis=FakeRedis(RedisState(lambda _h: None), faults),  # type: ignore[arg-type, return-value]
-            network=network,
-            events=FakeEvents(faults),
-            leader=FakeLeader(),
-            metrics=FakeMetrics(),
-        )
+        simulated = Rig().life.ports
+        self.ports = replace(simulated, cluster=FakeCluster(cluster_of(port)), clock=SystemClock(), network=network)
         self.stack = Watched.model_validate(
             {
                 "metadata": {"name": "docuquery", "namespace": NAMESPACE, "uid": "u"},

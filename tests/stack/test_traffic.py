@@ -18,6 +18,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import redis
 
 from docuquery_operator.adapters.network import SystemNetwork
 from docuquery_operator.adapters.redis_keys import ScannedKeys
@@ -47,6 +48,9 @@ def limited(stack: Stack, folder: pathlib.Path) -> Iterator[Application]:
     own = settings(stack.postgres, stack.redis, stack.qdrant)
     env = {**own, "RATE_LIMIT_REQUESTS": str(LIMIT), "RATE_LIMIT_WINDOW": str(WINDOW)}
     app = Application(prepared(folder / "limited"), env)
+    # The counters of other tests' clients live on for their windows.
+    with redis.Redis(port=stack.redis.port) as client:
+        client.flushall()
     with running(app):
         yield app
 
