@@ -1,0 +1,1 @@
+"""The code of the Jobs that move data: streams from servers to a store and back."""

@@ -1,0 +1,1 @@
+"""PostgreSQL: dump, facts, drill, restore beside, swap."""

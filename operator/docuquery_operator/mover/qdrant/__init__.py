@@ -1,0 +1,1 @@
+"""Qdrant: snapshots, facts, drill, restore beside, alias switch."""
