@@ -68,6 +68,7 @@ def stages() -> list[Stage]:
                         "e2e/test_thresholds.py",
                         "e2e/test_vector.py",
                         "e2e/test_background.py",
+                        "e2e/test_api.py",
                     ),
                 ],
             ),

@@ -32,4 +32,5 @@ SCENARIOS = (
     "e2e-background-stuck",
     "e2e-background-flood",
     "e2e-background-redis-down",
+    "e2e-api-frozen",
 )

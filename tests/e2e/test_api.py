@@ -1,0 +1,66 @@
+"""The api itself hangs, and nobody applies an incident."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.checks import Deploy
+from tests.harness import stackns
+from tests.harness.cluster import wait_for
+from tests.harness.stackns import JSON, StackNamespace, condition, holds, steps
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+NAME = "docuquery-api-unavailable-1"
+WATCHED = stackns.DETECTION | {"openIncidents": True}
+
+
+def test_api_frozen(stack: Deploy) -> None:
+    """It accepts connections and answers nobody: restarted once, in one incident, and what it rests on is left alone."""
+    ns = stack(detection=WATCHED)
+    before = ns.database_pod()["metadata"]["uid"]
+    frozen = pods(ns)
+    began = time.monotonic()
+    for pod in frozen:
+        for process in processes(pod):
+            os.kill(process, signal.SIGSTOP)
+    wait_for("an incident", lambda: ns.api.get("incidents", NAME), 60)
+    print(f"noticed {time.monotonic() - began:.1f} s after the fault")
+    status = ns.wait_resolved(NAME, 240)
+    print(f"over {time.monotonic() - began:.1f} s after the fault")
+    assert ns.healthy(), ns.health()
+    assert condition(status, "Resolved")["reason"] == "Healed", stackns.brief(status)
+    assert (status["cause"]["name"], status["severity"]) == ("ProcessDown", "P0"), stackns.brief(status)
+    assert steps(status) == [("restartWorkload", "Healed")]
+    assert ns.attempts("api") == [a for a in ns.attempts("api") if a["id"] == status["steps"][0]["attemptId"]] != []
+    assert not {p["metadata"]["uid"] for p in frozen} & {p["metadata"]["uid"] for p in pods(ns)}
+    assert not any(holds(status, c) for c in ("NeedsHuman", "NeedsApproval", "HealBlocked"))
+    assert ns.database_pod()["metadata"]["uid"] == before
+    assert [i["metadata"]["name"] for i in ns.api.list("incidents")] == [NAME]
+
+
+def pods(ns: StackNamespace) -> list[JSON]:
+    """Those of the api that are not on their way out."""
+    found = ns.api.list("pods")
+    label = "app.kubernetes.io/name"
+    mine = [p for p in found if p["metadata"]["labels"].get(label) == "api" and "deletionTimestamp" not in p["metadata"]]
+    assert mine
+    return mine
+
+
+def processes(pod: JSON) -> list[int]:
+    """Ids of the container's processes on this machine, which no signal from inside the pod reaches."""
+    container = pod["status"]["containerStatuses"][0]["containerID"].partition("://")[2]
+    found = []
+    for directory in Path("/proc").iterdir():
+        try:
+            if container in (directory / "cgroup").read_text():
+                found.append(int(directory.name))
+        except (OSError, ValueError):
+            continue
+    assert found, f"no process of {pod['metadata']['name']} is found on this machine"
+    return found
