@@ -8,11 +8,12 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.e2e.checks import Deploy
 from tests.harness import stackns
-from tests.harness.cluster import wait_for
-from tests.harness.stackns import JSON, StackNamespace, condition, holds, steps
+from tests.harness.cluster import JSON, kubectl, wait_for
+from tests.harness.stackns import StackNamespace, condition, holds, steps
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 NAME = "docuquery-api-unavailable-1"
@@ -22,6 +23,7 @@ WATCHED = stackns.DETECTION | {"openIncidents": True}
 def test_api_frozen(stack: Deploy) -> None:
     """It accepts connections and answers nobody: restarted once, in one incident, and what it rests on is left alone."""
     ns = stack(detection=WATCHED)
+    kubectl("apply", "-n", ns.name, "-f", "-", text=yaml.safe_dump(stackns.runbook(name="api-unavailable")))
     before = ns.database_pod()["metadata"]["uid"]
     frozen = pods(ns)
     began = time.monotonic()
