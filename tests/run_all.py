@@ -47,7 +47,9 @@ def stages() -> list[Stage]:
             ),
         ),
         Stage("unit", ([*PYTEST, "-n", "2", *existing("unit", "controllers", "properties")],)),
-        Stage("services", ([*PYTEST, *existing("stack", "adapters")],), ("postgresql", "redis-server", "prometheus")),
+        Stage(
+            "services", ([*PYTEST, *existing("stack", "adapters", "mover")],), ("postgresql", "redis-server", "prometheus")
+        ),
         Stage("apiserver", ([*PYTEST, *existing("apiserver", "chart")],)),
         Stage(
             "e2e",

@@ -190,6 +190,15 @@ def good_requests() -> list[tuple[str, str, Any]]:
             "/collections/documents/points/count",
             {"exact": True, "filter": {"must": [{"key": "n", "range": {"lt": 10}}]}},
         ),
+        ("PUT", "/collections/documents/index", {"field_name": "n", "field_schema": "integer"}),
+        ("GET", "/collections/documents", None),
+        ("POST", "/collections/documents/points/query", {"query": {"sample": "random"}, "limit": 5}),
+        (
+            "POST",
+            "/collections/documents/points/query",
+            {"query": [0.5] * 8, "params": {"exact": True, "quantization": {"ignore": True}}, "with_payload": False},
+        ),
+        ("POST", "/collections/documents/shards/0/snapshots", None),
         ("POST", "/collections/documents/snapshots", None),
         ("GET", "/collections/documents/snapshots", None),
         ("GET", "/cluster", None),
@@ -283,6 +292,70 @@ def test_snapshot_checksum_is_that_of_the_file(double: QdrantDouble) -> None:
     assert hashlib.sha256(content).hexdigest() == made["checksum"]
     assert len(content) == made["size"] < 5_000_000
     assert http("GET", url).json()["result"] == [made]
+
+
+def test_a_shard_comes_back(double: QdrantDouble) -> None:
+    """Uploaded, or recovered from the server's own file, with the answers recorded of collections; damage changes nothing."""
+    for name in ("documents", "copy"):
+        settings = {"vectors": {"size": 8, "distance": "Cosine"}, "shard_number": 2}
+        http("PUT", f"{double.url}/collections/{name}", settings)
+    fill(double, 100)
+    url = f"{double.url}/collections/documents/shards/1/snapshots"
+    made = http("POST", url).json()["result"]
+    archive = http("GET", f"{url}/{made['name']}").body
+    target = "/collections/copy/shards/1/snapshots"
+    recorded = {t["request"]["path"].partition("?")[0]: t for t in TRACES if "request" in t}
+    body = {"location": f"file://{double.snapshots}/documents/shards/1/{made['name']}", "priority": "snapshot"}
+    assert DOCUMENT.request_problems("PUT", f"{target}/recover", body) == []
+    answer = http("PUT", f"{double.url}{target}/recover?wait=true", body)
+    compare(recorded["/collections/restored/snapshots/recover"], answer)
+    assert DOCUMENT.answer_problems("PUT", f"{target}/recover", answer.json()) == []
+    for content, checksum, name in (
+        (archive, made["checksum"], "uploaded"),
+        (archive[:2000], "", "bad"),
+        (archive, "0" * 64, "bad2"),
+    ):
+        head = b'--x\r\nContent-Disposition: form-data; name="snapshot"; filename="s"\r\n\r\n'
+        headers = {"Content-Type": "multipart/form-data; boundary=x"}
+        where = f"{double.url}{target}/upload?wait=true&checksum={checksum}"
+        compare(
+            recorded[f"/collections/{name}/snapshots/upload"],
+            http("POST", where, raw=head + content + b"\r\n--x--\r\n", headers=headers),
+        )
+    assert http("POST", f"{double.url}/collections/copy/points/count", {"exact": True}).json()["result"]["count"] == 50
+    http("PUT", f"{double.url}/collections/wide", {"vectors": {"size": 16, "distance": "Cosine"}, "shard_number": 2})
+    assert http("PUT", f"{double.url}/collections/wide/shards/1/snapshots/recover", body).status == 500
+    assert http("POST", f"{double.url}/collections/wide/points/count", {"exact": True}).json()["result"]["count"] == 0
+
+
+def test_an_alias_and_a_collection_never_share_a_name(double: QdrantDouble) -> None:
+    """Neither may come after the other; the actions of one call come true together or not at all."""
+    for name in ("documents", "other"):
+        http("PUT", f"{double.url}/collections/{name}", {"vectors": {"size": 8, "distance": "Cosine"}})
+    url = f"{double.url}/collections/aliases"
+
+    def alias(name: str) -> dict[str, Any]:
+        return {"create_alias": {"alias_name": name, "collection_name": "documents"}}
+
+    assert http("POST", url, {"actions": [alias("live"), alias("other")]}).status == 409
+    assert http("GET", f"{double.url}/aliases").json()["result"]["aliases"] == []
+    assert http("POST", url, {"actions": [alias("live")]}).status == 200
+    assert http("PUT", f"{double.url}/collections/live", {"vectors": {"size": 8, "distance": "Cosine"}}).status == 409
+    assert http("DELETE", f"{double.url}/collections/live").json()["result"] is False
+    assert http("DELETE", f"{double.url}/collections/documents").json()["result"] is True
+    assert http("GET", f"{double.url}/aliases").json()["result"]["aliases"] == []
+
+
+def test_the_key_is_asked_for(folder: pathlib.Path) -> None:
+    """As the real server's setting of that name; four paths are open."""
+    own = QdrantDouble(prepared(folder / "keyed"))
+    own.process.env["QDRANT__SERVICE__API_KEY"] = "right"
+    with running(own):
+        assert [http("GET", own.url + path).status for path in ("/", "/readyz", "/livez", "/healthz")] == [200] * 4
+        assert http("GET", f"{own.url}/collections").status == 401
+        assert http("GET", f"{own.url}/collections", headers={"api-key": "wrong"}).status == 401
+        assert http("GET", f"{own.url}/collections", headers={"api-key": "right"}).status == 200
+        assert http("GET", f"{own.url}/collections", headers={"Authorization": "Bearer right"}).status == 200
 
 
 def test_no_path_leaves_the_snapshots(double: QdrantDouble) -> None:

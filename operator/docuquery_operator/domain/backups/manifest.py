@@ -148,10 +148,15 @@ class ShardFacts(Document):
     points: int | None = None
     object: str
     server_sha256: str = ""
+    # Of custom sharding.
+    key: str = ""
 
 
 class CollectionFacts(Document):
-    """One collection around its snapshot; sample_sha256: over `sample_ids` with payload and vectors, '' when not taken."""
+    """One collection around its snapshot; sample_sha256: over `sample_ids` with payload and vectors, '' when not taken.
+
+    Samples and canaries are only those that answered the same before and after, so the copy must answer the same too.
+    """
 
     name: str
     config: dict[str, Any]
@@ -164,6 +169,8 @@ class CollectionFacts(Document):
     canaries: list[Canary] = []
     sample_ids: list[str] = []
     sample_sha256: str = ""
+    # One for each of sample_ids, so that a difference can be told by its point.
+    sample_hashes: list[str] = []
 
 
 class QdrantPart(Document):
@@ -251,12 +258,18 @@ class Intent(Document):
 
 
 class IntentNote(Document):
-    """Something made outside the store that the janitor removes when its maker cannot: a snapshot on a Qdrant server."""
+    """Something made outside the store that the janitor removes when its maker cannot: a snapshot on a Qdrant server.
+
+    The server chooses the name, so the first note is written without one (snapshot ''): what is new beside `known` and was
+    begun just after `not_before`, the server's own time, is ours.
+    """
 
     collection: str
     shard: int | None = None
     snapshot: str
     url: str
+    known: list[str] = []
+    not_before: Time | None = None
 
 
 class VerifyLevel(StrEnum):

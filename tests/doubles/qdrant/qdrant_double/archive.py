@@ -83,6 +83,16 @@ def unpack_shard(content: pathlib.Path, target: pathlib.Path, work: pathlib.Path
         single.unlink()
 
 
+def unpack_single(snapshot: pathlib.Path, target: pathlib.Path) -> None:
+    """Turn a shard snapshot into a folder that can be opened."""
+    with tempfile.TemporaryDirectory(dir=snapshot.parent) as work:
+        content = pathlib.Path(work) / "content"
+        _extract(snapshot, content)
+        if not any((content / "segments").glob("*.tar")):
+            raise QdrantError(f'Service internal error: Failed to restore snapshot from "{snapshot}": no segments in it')
+        unpack_shard(content, target, pathlib.Path(work))
+
+
 def shard_folders(folder: pathlib.Path) -> list[pathlib.Path]:
     """The numbered folders, in order."""
     return sorted(

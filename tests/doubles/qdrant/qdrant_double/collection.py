@@ -2,13 +2,14 @@
 
 import json
 import pathlib
+import random
 import shutil
 import threading
 import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from qdrant_edge import CountRequest, EdgeShard, Query, QueryRequest, Record, ScrollRequest, UpdateOperation
+from qdrant_edge import CountRequest, EdgeShard, Query, QueryRequest, Record, Sample, ScrollRequest, UpdateOperation
 
 from qdrant_double import config, convert
 from qdrant_double.errors import WrongInputError
@@ -85,6 +86,24 @@ class Collection:
                 shard.flush()
             work(self.folder)
 
+    def replace_shard(self, number: int, prepared: pathlib.Path) -> None:
+        """Put the shard in `prepared` in the place of one; it must open with this collection's settings first."""
+        with self._lock:
+            self.close()
+            try:
+                EdgeShard.load(str(prepared), config.engine(self.config)).close()
+                shutil.rmtree(self.folder / str(number))
+                shutil.move(prepared, self.folder / str(number))
+            finally:
+                self._shards = self._load()
+
+    def index(self, body: Json) -> int:
+        """Index a field of the payload."""
+        with self._lock:
+            for shard in self._shards:
+                shard.update(UpdateOperation.create_field_index(body["field_name"], convert.field_schema(body)))
+            return self._next_operation()
+
     def info(self) -> Json:
         """What GET /collections/{name} reports."""
         with self._lock:
@@ -96,7 +115,7 @@ class Collection:
             "points_count": sum(info.points_count for info in infos),
             "segments_count": sum(info.segments_count for info in infos),
             "config": self.config,
-            "payload_schema": {},
+            "payload_schema": convert.schema([info.payload_schema for info in infos]),
             "update_queue": {"length": 0},
         }
 
@@ -140,6 +159,8 @@ class Collection:
     def query(self, body: Json) -> list[Json]:
         """The nearest points over all shards."""
         vector = body.get("query")
+        if vector == {"sample": "random"}:
+            return self._by_chance(body)
         if isinstance(vector, dict):
             vector = vector.get("nearest")
         self._check_size(vector)
@@ -157,6 +178,13 @@ class Collection:
         nearest_first = self.config["params"]["vectors"]["distance"] in {"Cosine", "Dot"}
         hits.sort(key=lambda hit: hit.score, reverse=nearest_first)
         return [convert.scored(hit) for hit in hits[offset : offset + limit]]
+
+    def _by_chance(self, body: Json) -> list[Json]:
+        limit = int(body.get("limit") or 10)
+        request = QueryRequest(limit=limit, query=Sample.Random, with_payload=body.get("with_payload") or False)
+        with self._lock:
+            hits = [hit for shard in self._shards for hit in shard.query(request)]
+        return [convert.scored(hit) for hit in random.sample(hits, min(limit, len(hits)))]
 
     def scroll(self, body: Json) -> Json:
         """One page in the order of ids, and where the next one starts."""

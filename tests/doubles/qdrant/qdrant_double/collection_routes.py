@@ -59,6 +59,13 @@ async def _optimize(opened: Collection, after: float) -> None:
     await asyncio.to_thread(opened.optimize)
 
 
+@routes.put("/collections/{name}/index")
+async def index(request: web.Request) -> web.Response:
+    """Index a field of the payload."""
+    operation = await asyncio.to_thread(collection(request).index, await body(request))
+    return succeeded(request, {"operation_id": operation, "status": "completed"})
+
+
 @routes.delete("/collections/{name}")
 async def drop(request: web.Request) -> web.Response:
     """Remove one; false when it was not there."""

@@ -12,6 +12,7 @@ from qdrant_edge import (
     MatchExcept,
     MatchText,
     MatchValue,
+    PayloadSchemaType,
     Point,
     RangeFloat,
     Record,
@@ -22,6 +23,17 @@ from qdrant_double.errors import NotSupportedError, WrongInputError
 
 Json = dict[str, Any]
 PointId = int | uuid.UUID | str
+
+FIELD_TYPES = {
+    "keyword": PayloadSchemaType.Keyword,
+    "integer": PayloadSchemaType.Integer,
+    "float": PayloadSchemaType.Float,
+    "geo": PayloadSchemaType.Geo,
+    "text": PayloadSchemaType.Text,
+    "bool": PayloadSchemaType.Bool,
+    "datetime": PayloadSchemaType.Datetime,
+    "uuid": PayloadSchemaType.Uuid,
+}
 
 
 def point_id(value: object) -> PointId:
@@ -71,6 +83,25 @@ def _point(row: Json) -> Point:
     if not isinstance(vector, list) or not all(isinstance(value, (int, float)) for value in vector):
         raise NotSupportedError("the double knows one unnamed dense vector per point")
     return Point(point_id(row.get("id")), [float(value) for value in vector], row.get("payload") or {})
+
+
+def field_schema(body: Json) -> PayloadSchemaType:
+    """The kind of an index."""
+    given = body.get("field_schema")
+    name = given.get("type") if isinstance(given, dict) else given
+    if str(name) not in FIELD_TYPES:
+        raise NotSupportedError(f"the double knows indexes of the types {sorted(FIELD_TYPES)}")
+    return FIELD_TYPES[str(name)]
+
+
+def schema(shards: list[dict[str, Any]]) -> Json:
+    """payload_schema over all shards: type, and how many points have the field."""
+    names = {str(kind): name for name, kind in FIELD_TYPES.items()}
+    made: Json = {}
+    for name, index in ((name, index) for shard in shards for name, index in shard.items()):
+        seen = made.setdefault(name, {"data_type": names[str(index.data_type)], "points": 0})
+        seen["points"] += index.points
+    return made
 
 
 def record(found: Record, with_payload: bool = True) -> Json:

@@ -6,8 +6,8 @@ import tempfile
 
 from aiohttp import BodyPartReader, web
 
-from qdrant_double.errors import NotFoundError, WrongInputError
-from qdrant_double.server import SNAPSHOTS, body, succeeded
+from qdrant_double.errors import NotFoundError, QdrantError, WrongInputError
+from qdrant_double.server import FAULTS, SNAPSHOTS, body, succeeded
 
 routes = web.RouteTableDef()
 
@@ -23,6 +23,16 @@ def _scope(request: web.Request) -> tuple[str | None, int | None]:
 
 async def create(request: web.Request) -> web.Response:
     """Make a snapshot."""
+    faults = request.app[FAULTS]
+    counters = request.app[SNAPSHOTS].counters
+    counters.creating += 1
+    try:
+        await asyncio.sleep(faults.get("snapshot", 0) / 1000)
+    finally:
+        counters.creating -= 1
+    if faults.get("snapshot_fails", 0) > 0:
+        faults["snapshot_fails"] -= 1
+        raise QdrantError("Service internal error: No space left on device (os error 28)")
     return succeeded(request, await asyncio.to_thread(request.app[SNAPSHOTS].create, *_scope(request)))
 
 
@@ -37,6 +47,8 @@ async def download(request: web.Request) -> web.StreamResponse:
         path = request.app[SNAPSHOTS].find(request.match_info["snapshot"], *_scope(request))
     except NotFoundError as error:
         return web.Response(text=error.message, status=404)
+    if cut := request.app[FAULTS].get("short_download", 0):
+        return web.Response(body=path.read_bytes()[:-cut], content_type="application/octet-stream")
     return web.FileResponse(path)
 
 
@@ -61,6 +73,8 @@ async def stream(request: web.Request) -> web.StreamResponse:
     made = await asyncio.to_thread(snapshots.create, name, shard)
     path = snapshots.find(made["name"], name, shard)
     content = await asyncio.to_thread(path.read_bytes)
+    if cut := request.app[FAULTS].get("short_download", 0):
+        content = content[:-cut]
     await asyncio.to_thread(snapshots.delete, made["name"], name, shard)
     return web.Response(body=content, content_type="application/octet-stream")
 
@@ -82,6 +96,28 @@ async def upload(request: web.Request) -> web.Response:
     with tempfile.TemporaryDirectory(dir=snapshots.folder()) as work:
         path = await _receive(request, pathlib.Path(work) / "uploaded.snapshot")
         await asyncio.to_thread(snapshots.recover, request.match_info["name"], path, request.query.get("checksum"))
+    return succeeded(request, True)
+
+
+@routes.put("/collections/{name}/shards/{shard}/snapshots/recover")
+async def recover_shard(request: web.Request) -> web.Response:
+    """Restore one shard from a file that the server has already."""
+    given = await body(request)
+    snapshots = request.app[SNAPSHOTS]
+    name, shard = _scope(request)
+    path = snapshots.local_file(str(given.get("location", "")))
+    await asyncio.to_thread(snapshots.recover_shard, str(name), shard or 0, path, given.get("checksum"))
+    return succeeded(request, True)
+
+
+@routes.post("/collections/{name}/shards/{shard}/snapshots/upload")
+async def upload_shard(request: web.Request) -> web.Response:
+    """Restore one shard from a file in the request."""
+    snapshots = request.app[SNAPSHOTS]
+    name, shard = _scope(request)
+    with tempfile.TemporaryDirectory(dir=snapshots.folder()) as work:
+        path = await _receive(request, pathlib.Path(work) / "uploaded.snapshot")
+        await asyncio.to_thread(snapshots.recover_shard, str(name), shard or 0, path, request.query.get("checksum"))
     return succeeded(request, True)
 
 

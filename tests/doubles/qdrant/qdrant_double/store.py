@@ -78,6 +78,8 @@ class Store:
     def _apply(self, aliases: dict[str, str], action: Json) -> None:
         if create := action.get("create_alias"):
             self.get(create["collection_name"])
+            if create["alias_name"] in self._collections:
+                raise ConflictError(f"Wrong input: Collection `{create['alias_name']}` already exists!")
             aliases[create["alias_name"]] = create["collection_name"]
         elif delete := action.get("delete_alias"):
             aliases.pop(delete["alias_name"], None)

@@ -1,0 +1,138 @@
+"""Qdrant's part of a set: every shard once, with what the collection answered around it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from ...domain.backups.manifest import CollectionFacts, ObjectEntry, ObjectKind, QdrantPart, ShardFacts, Skipped
+from ...domain.backups.request import QdrantRequest
+from ..chunks import counted
+from ..clock import now
+from ..contracts import MoverError, ObjectWriter, Report
+from . import facts, snapshots
+from .client import AnswerError
+from .peers import Cluster, Replica, opened, replicas
+from .records import sample_hash
+
+ALL = "*"
+TRIES = 3
+
+
+async def back_up(request: QdrantRequest, secrets: Path, writer: ObjectWriter, report: Report) -> QdrantPart:
+    """Save the collections. MoverError when one that is named is not there or a shard cannot be had whole."""
+    async with opened(request, secrets) as cluster:
+        cut_at = now()
+        aliases = await facts.aliases(cluster.client)
+        names = await _chosen(cluster, request.collections, aliases)
+        saved = [await _Collection(cluster, name, writer, report).save(request) for name in names]
+        after = await facts.aliases(cluster.client)
+        placed, skipped = _with_aliases(saved, after)
+        return QdrantPart(
+            version=cluster.version,
+            distributed=cluster.distributed,
+            cut_at=cut_at,
+            finished_at=now(),
+            collections=placed,
+            skipped=skipped + [_unusual(each) for each in placed if _custom(each.config)],
+        )
+
+
+async def _chosen(cluster: Cluster, wanted: list[str], aliases: dict[str, str]) -> list[str]:
+    there = await facts.names(cluster.client)
+    if ALL in wanted:
+        return there
+    missing = [name for name in wanted if aliases.get(name, name) not in there]
+    if missing:
+        known = ", ".join(sorted([*there, *aliases])[:20]) or "none"
+        message = f"there is no collection {', '.join(repr(name) for name in missing)}; there are: {known}"
+        raise MoverError("CollectionMissing", message, retry=False)
+    return sorted({aliases.get(name, name) for name in wanted})
+
+
+def _with_aliases(saved: list[CollectionFacts], aliases: dict[str, str]) -> tuple[list[CollectionFacts], list[Skipped]]:
+    """Aliases as they are after the last snapshot; one that points elsewhere by then is told."""
+    names = {each.name for each in saved}
+    own = {name: sorted(alias for alias, target in aliases.items() if target == name) for name in names}
+    others = sorted(f"{alias} (of {target})" for alias, target in aliases.items() if target not in names)
+    reason = "their collections were not asked for"
+    skipped = [Skipped(what=f"aliases {', '.join(others[:20])}", reason=reason)] if others else []
+    return [each.model_copy(update={"aliases": own[each.name]}) for each in saved], skipped
+
+
+def _custom(config: dict[str, Any]) -> bool:
+    return bool((config.get("params") or {}).get("sharding_method") == "custom")
+
+
+def _unusual(collection: CollectionFacts) -> Skipped:
+    why = "custom sharding gets lost when Qdrant restores into a new name; its shards are saved, restore them by hand"
+    return Skipped(what=f"automatic restore of collection {collection.name}", reason=why)
+
+
+class _Collection:
+    """One collection on its way into the set."""
+
+    def __init__(self, cluster: Cluster, name: str, writer: ObjectWriter, report: Report) -> None:
+        self._cluster = cluster
+        self._name = name
+        self._writer = writer
+        self._report = report
+
+    async def save(self, request: QdrantRequest) -> CollectionFacts:
+        client = self._cluster.client
+        before = await facts.first_reading(client, self._name, request.canaries, request.sample)
+        chosen = await replicas(self._cluster, self._name)
+        shards = [await self._shard(replica) for replica in chosen]
+        after = await facts.second_reading(client, self._name, before)
+        hashes = list(after.samples.values())
+        return CollectionFacts(
+            name=self._name,
+            config=before.info["config"],
+            payload_schema=before.info.get("payload_schema") or {},
+            status=str(before.info.get("status", "")),
+            points_before=before.points,
+            points_after=after.points,
+            shards=shards,
+            canaries=list(after.canaries),
+            sample_ids=list(after.samples),
+            sample_hashes=hashes,
+            sample_sha256=sample_hash(hashes) if hashes else "",
+        )
+
+    async def _shard(self, replica: Replica) -> ShardFacts:
+        for left in reversed(range(TRIES)):
+            try:
+                return await self._try_shard(replica)
+            except MoverError as error:
+                # Another backup at the same time may have removed the file: both got the same name in the same second.
+                gone = isinstance(error, AnswerError) and error.status == 404
+                if not left or not (gone or error.reason == "SnapshotDamaged"):
+                    raise
+        raise AssertionError
+
+    async def _try_shard(self, replica: Replica) -> ShardFacts:
+        client, name = replica.peer.client, object_name(self._name, replica.shard)
+        async with snapshots.taken(client, self._name, replica.shard, self._writer) as made:
+            stream = snapshots.content(client, self._name, replica.shard, made)
+            entry = await self._write(name, stream, made.size)
+        return ShardFacts(
+            id=replica.shard,
+            peer=replica.peer.id,
+            state=replica.state,
+            points=replica.points,
+            object=entry.name,
+            server_sha256=made.sha256,
+            key=replica.key,
+        )
+
+    async def _write(self, name: str, stream: AsyncIterator[bytes], size: int) -> ObjectEntry:
+        step = f"qdrant/{self._name}"
+        seen = counted(stream, lambda done: self._report(step, done, size))
+        return await self._writer.write(name, ObjectKind.QDRANT_SHARD, seen)
+
+
+def object_name(collection: str, shard: int) -> str:
+    """Where a shard lies in the set. The name of a collection may hold what no key may."""
+    return f"qdrant/{quote(collection, safe='')}/{shard}.tar"
