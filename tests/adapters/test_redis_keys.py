@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from redis import Redis as Client
@@ -146,3 +147,27 @@ def test_the_pace_goes_up_in_steps_and_down_at_once() -> None:
     for _ in range(20):
         pace.after(1.0)
     assert pace.count == 10
+
+
+async def test_the_keys_of_a_pattern_are_dropped_and_no_other(redis: Redis) -> None:
+    fill(redis, 30_000, 20_000)
+    with client(redis) as server:
+        server.rpush("celery", *range(100))
+        before = server.dbsize() - 30_000
+    target = RedisTarget("127.0.0.1", redis.port)
+    assert await ScannedKeys().drop(target, "rate_limit:*", 1000, 20.0) == KeyCount(1000, True, calls=ANY)
+    rest = await ScannedKeys().drop(target, "rate_limit:*", 1_000_000, 20.0)
+    assert (rest.keys, rest.at_least, rest.problem) == (29_000, False, "")
+    with client(redis) as server:
+        assert server.dbsize() == before
+        assert server.llen("celery") == 100
+
+
+async def test_dropping_too_needs_the_password(redis: Redis) -> None:
+    fill(redis, 10, 0)
+    answer = await ScannedKeys().drop(
+        RedisTarget("127.0.0.1", redis.port, password="wrong-password"), "rate_limit:*", 10, 5.0
+    )
+    assert "wrong-password" not in answer.problem
+    assert answer.problem
+    assert (await count(redis)).keys == 10

@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 
 from docuquery_operator.ports import (
     BODY_LIMIT,
@@ -86,6 +87,8 @@ class RedisState:
     keys: KeyCount = field(default_factory=KeyCount)
     set_keys: dict[str, tuple[str, float]] = field(default_factory=dict)
     now: Callable[[], float] = lambda: 0.0
+    dropped: list[str] = field(default_factory=list)
+    drops_at_once: int = 1_000_000
 
     def there(self, key: str) -> str:
         """Value of a key whose time is not up."""
@@ -165,9 +168,23 @@ class FakeRedisKeys:
 
     async def count(self, target: RedisTarget, pattern: str, highest: int, timeout: float) -> KeyCount:
         async def effect() -> KeyCount:
-            return self._state.keys
+            there = sum(fnmatchcase(k, pattern) for k in self._state.set_keys)
+            return KeyCount(there) if there else self._state.keys
 
         return await self._faults.around("count keys", effect)
+
+    async def drop(self, target: RedisTarget, pattern: str, most: int, timeout: float) -> KeyCount:
+        async def effect() -> KeyCount:
+            if not self._state.answers_admin:
+                return KeyCount(problem="refused")
+            some = [k for k in self._state.set_keys if fnmatchcase(k, pattern)][: min(most, self._state.drops_at_once)]
+            for key in some:
+                del self._state.set_keys[key]
+            self._state.dropped += some
+            left = any(fnmatchcase(k, pattern) for k in self._state.set_keys)
+            return KeyCount(len(some), at_least=left)
+
+        return await self._faults.around("drop keys", effect)
 
 
 @dataclass

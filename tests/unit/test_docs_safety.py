@@ -38,7 +38,8 @@ ROWS = {
 def _refusals() -> Iterator[tuple[str, str]]:
     """Rule and reason of each refusal in the code; a mode is one as well."""
     for path in SOURCE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        text = path.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(text)) if "Refusal(" in text else ():
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Refusal":
                 rule, reason = node.args[:2]
                 yield ast.literal_eval(rule), ast.literal_eval(reason)

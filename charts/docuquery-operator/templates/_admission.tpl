@@ -184,12 +184,12 @@ variables:
     expression: >-
       object.spec.?causes.orValue([]).exists(c, c.?remediate.orValue([]).exists(s,
       !(s.action in ['waitForRecovery', 'proposeMemory', 'proposeVolume', 'proposeScaling',
-      'terminateIdleSessions', 'terminateBlocker', 'killIdleClients', 'blockClients',
+      'terminateIdleSessions', 'terminateBlocker', 'killIdleClients', 'dropCacheKeys', 'blockClients',
       'quarantineQueue', 'putBackQuarantine', 'dropQuarantine', 'optimizeCollections'])))
   - name: endsSessions
     expression: >-
       object.spec.?causes.orValue([]).exists(c, c.?remediate.orValue([]).exists(s,
-      s.action in ['terminateIdleSessions', 'terminateBlocker', 'killIdleClients', 'blockClients',
+      s.action in ['terminateIdleSessions', 'terminateBlocker', 'killIdleClients', 'dropCacheKeys', 'blockClients',
       'quarantineQueue', 'putBackQuarantine', 'dropQuarantine', 'optimizeCollections']))
 validations:
   - expression: "!(variables.changed && variables.restarts) || variables.mayRestart"

@@ -102,6 +102,10 @@ class Scaling(ApiModel):
     max: Annotated[int, Field(ge=1, le=100, description="Most replicas that the operator may ask for")]
 
 
+# Three plain characters at the beginning: a pattern that begins with a wildcard would reach keys that nobody thought of.
+CACHE_PATTERN = r"^[A-Za-z0-9_.:{}/-]{3}[A-Za-z0-9_.:{}/*?-]*$"
+
+
 class Component(ApiModel):
     """One service of the Stack."""
 
@@ -119,6 +123,10 @@ class Component(ApiModel):
         Cel(
             "self.type == 'Api' || !has(self.blocking)",
             "only a component of type Api has clients to block: take blocking away",
+        ),
+        Cel(
+            "self.type == 'Redis' || !has(self.cacheKeys) || size(self.cacheKeys) == 0",
+            "only a component of type Redis has keys: take cacheKeys away",
         ),
     )
 
@@ -154,6 +162,19 @@ class Component(ApiModel):
     ] = []
     depends_on: Annotated[list[Name], ListSet(), Field(max_length=16, description="Components that this one needs")] = []
     scaling: Annotated[Scaling | None, Field(description="Bounds of scaling; absent: never scaled")] = None
+    cache_keys: Annotated[
+        list[Annotated[str, Field(max_length=128)]],
+        ListSet(),
+        Field(
+            max_length=16,
+            description="Patterns of keys in a Redis that are only a cache, such as cache:*; they may be dropped when its "
+            "memory is used up; absent: no key is ever dropped",
+        ),
+        Cel(
+            f"self.all(pattern, pattern.matches('{CACHE_PATTERN}'))",
+            "a pattern must begin with three plain characters before the first wildcard, such as cache:*",
+        ),
+    ] = []
 
 
 SHORTEST_PACE = 0.5

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..api.common import ObjectMeta, SecretRef
+from ..api.incident import Step
 from ..api.stack import CelerySettings, Component, ComponentType, Endpoint, Stack, StackSpec, WorkloadRef
 from ..domain.pods import PodFacts, owned, pod_facts
 from ..ports import (
@@ -22,8 +23,10 @@ from ..ports import (
     WORKLOADS,
     CeleryTarget,
     DatabaseTarget,
+    Ports,
     QdrantTarget,
     RedisTarget,
+    Transient,
 )
 from .base import Round
 
@@ -179,6 +182,18 @@ async def redis_target(round_: Round, component: Component, host: str) -> RedisT
     if not secret.get("password"):
         return None
     return RedisTarget(host, port, secret.get("username", ""), secret["password"])
+
+
+async def target_of_plan(step: Step, namespace: str, ports: Ports, timeout: float) -> RedisTarget:
+    """Address and password by a step's written plan, so that a Stack edited meanwhile moves nothing."""
+    plan = step.plan or {}
+    component = plain_redis(plan["service"], plan["port"], plan["secret"])
+    round_ = Round(bare_stack(namespace), ports, timeout, ports.clock.now())
+    host = await address(round_, component)
+    target = await redis_target(round_, component, host)
+    if target is None or not host:
+        raise Transient("the server's address or password is missing", 5.0)
+    return target
 
 
 def broker_of(stack: Stack, worker: Component) -> tuple[str, Component] | None:

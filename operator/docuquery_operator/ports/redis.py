@@ -102,3 +102,6 @@ class RedisKeys(Protocol):
 
     async def count(self, target: RedisTarget, pattern: str, highest: int, timeout: float) -> KeyCount:
         """Count the keys that match within `timeout` seconds, and tell so many of the highest; else at least so many."""
+
+    async def drop(self, target: RedisTarget, pattern: str, most: int, timeout: float) -> KeyCount:
+        """UNLINK the keys that match, at most so many and within `timeout` seconds; at_least: some may be left."""

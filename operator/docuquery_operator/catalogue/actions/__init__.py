@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..base import Action
 from .block_clients import BlockClients
+from .cache_keys import DropCacheKeys
 from .clients import KillIdleClients
 from .optimize_collections import OptimizeCollections
 from .passive import ProposeMemory, ProposeScaling, ProposeVolume, WaitForRecovery
@@ -18,6 +19,7 @@ _ALL: tuple[Action, ...] = (
     TerminateIdleSessions(),
     TerminateBlocker(),
     KillIdleClients(),
+    DropCacheKeys(),
     BlockClients(),
     QuarantineQueue(),
     PutBackQuarantine(),

@@ -11,9 +11,9 @@ from pydantic import Field
 from ...api.common import Duration, seconds
 from ...api.incident import Step
 from ...domain.world import Effect, EffectState, PlannedStep, Refusal, Risk
-from ...ports import ClientIdentity, Ports, RedisTarget, Transient
+from ...ports import ClientIdentity, Ports
 from .. import shared
-from ..base import Parameters, PlanContext, Round
+from ..base import Parameters, PlanContext
 
 KILL_TIMEOUT = 10.0
 
@@ -66,7 +66,7 @@ class KillIdleClients:
 
     async def effect(self, step: Step, namespace: str, ports: Ports) -> Effect:
         """Done when none of the named clients lives and is idle."""
-        target, named = await _target(step, namespace, ports), _clients(step)
+        target, named = await shared.target_of_plan(step, namespace, ports, KILL_TIMEOUT), _clients(step)
         left = await ports.redis.alive(target, named, _min_idle(step), KILL_TIMEOUT)
         if left is None:
             return Effect(EffectState.ABSENT, "the server does not answer")
@@ -77,7 +77,7 @@ class KillIdleClients:
 
     async def advance(self, step: Step, namespace: str, ports: Ports) -> None:
         """End what is left of the named clients."""
-        target = await _target(step, namespace, ports)
+        target = await shared.target_of_plan(step, namespace, ports, KILL_TIMEOUT)
         await ports.redis.kill_clients(target, _clients(step), _min_idle(step), KILL_TIMEOUT)
 
 
@@ -99,15 +99,3 @@ def _clients(step: Step) -> list[ClientIdentity]:
 
 def _min_idle(step: Step) -> float:
     return float((step.plan or {}).get("minIdleSeconds", 0))
-
-
-async def _target(step: Step, namespace: str, ports: Ports) -> RedisTarget:
-    """Address and password from the written plan, so that a Stack edited meanwhile moves nothing."""
-    plan = step.plan or {}
-    component = shared.plain_redis(plan["service"], plan["port"], plan["secret"])
-    round_ = Round(shared.bare_stack(namespace), ports, KILL_TIMEOUT, ports.clock.now())
-    host = await shared.address(round_, component)
-    target = await shared.redis_target(round_, component, host)
-    if target is None or not host:
-        raise Transient("the server's address or password is missing", 5.0)
-    return target
