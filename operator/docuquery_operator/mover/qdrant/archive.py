@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import tarfile
 from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import BinaryIO
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, cast
+
+from ..chunks import CHUNK
 
 BLOCK = 512
 HOLE = 4096
@@ -92,3 +95,65 @@ def sparse_write(file: BinaryIO, chunk: bytes) -> None:
             file.write(page)
         else:
             file.seek(len(page), 1)
+
+
+def unpack_shard(archive: Path, target: Path) -> None:
+    """Lay a shard out as the engine opens it: segments unpacked, without the server's log, holes where it is zero.
+
+    ValueError when the archive is not a whole shard. The engine's own way would write gigabytes of zeros.
+    """
+    _demand_end(archive)
+    segments = 0
+    with tarfile.open(archive) as outer:
+        for member in outer:
+            parts = PurePosixPath(member.name).parts
+            if parts[:1] == ("wal",) or not member.isreg():
+                continue
+            if len(parts) == 2 and parts[0] == "segments" and parts[1].endswith(".tar"):
+                _segment(_opened(outer, member), target / "segments" / _safe(parts[1].removesuffix(".tar")))
+                segments += 1
+            else:
+                _copy(_opened(outer, member), member.size, target.joinpath(*map(_safe, parts)))
+    if not segments:
+        raise ValueError("the archive holds no segment of a shard")
+
+
+def _segment(archive: BinaryIO, target: Path) -> None:
+    with tarfile.open(fileobj=archive) as inner:
+        for member in inner:
+            parts = PurePosixPath(member.name).parts
+            if member.isdir():
+                continue
+            if parts[:2] != ("snapshot", "files") or not member.isreg():
+                raise ValueError(f"segment {target.name} holds {member.name[:100]!r}, which this version does not know")
+            _copy(_opened(inner, member), member.size, target.joinpath(*map(_safe, parts[2:])))
+
+
+def _demand_end(archive: Path) -> None:
+    ending = Ending()
+    with archive.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            ending.feed(chunk)
+    if not ending.whole:
+        raise ValueError(f"the archive of {ending.total} bytes does not end as a tar does")
+
+
+def _opened(archive: tarfile.TarFile, member: tarfile.TarInfo) -> BinaryIO:
+    file = archive.extractfile(member)
+    if file is None:
+        raise ValueError(f"{member.name[:100]!r} is no file")
+    return cast(BinaryIO, file)
+
+
+def _copy(source: BinaryIO, size: int, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("wb") as file:
+        while chunk := source.read(CHUNK):
+            sparse_write(file, chunk)
+        file.truncate(size)
+
+
+def _safe(part: str) -> str:
+    if part in {"", "/", ".", ".."} or "/" in part or "\0" in part:
+        raise ValueError(f"the archive holds a path with {part!r}")
+    return part
