@@ -23,8 +23,11 @@ FROM debian:trixie-slim
 LABEL org.opencontainers.image.title="docuquery-operator" \
       org.opencontainers.image.description="Heals, backs up and reports on DocuQuery AI stacks" \
       org.opencontainers.image.licenses="Apache-2.0"
+# The server of PostgreSQL is for drills: a backup is restored into one that lives in the Job's own pod.
 RUN apt-get update \
- && apt-get install -y --no-install-recommends python3 ca-certificates tzdata postgresql-client-17 \
+ && apt-get install -y --no-install-recommends python3 ca-certificates tzdata postgresql-common \
+ && sed -i 's/^#*create_main_cluster.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf \
+ && apt-get install -y --no-install-recommends postgresql-17 \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --uid 65532 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin docuquery
 COPY --from=build /opt/venv /opt/venv

@@ -35,6 +35,12 @@ def initialise(postgres: Postgres) -> None:
     if version < 160000:
         script = script.replace(", pg_use_reserved_connections", "")
     who = {"APP_USER": APP, "APP_PASSWORD": APP_PASSWORD, "OPERATOR_USER": OPERATOR, "OPERATOR_PASSWORD": OPERATOR_PASSWORD}
+    who |= {
+        "BACKUP_USER": "docuquery_backup",
+        "BACKUP_PASSWORD": "b",
+        "RESTORE_USER": "docuquery_restore",
+        "RESTORE_PASSWORD": "r",
+    }
     command = ["psql", "-X", "-q", "-h", str(postgres.folder), "-p", str(postgres.port), "-U", "postgres", "postgres"]
     subprocess.run(command, input=script, text=True, check=True, env={**os.environ, **who}, capture_output=True)
 

@@ -11,7 +11,7 @@ from tests.harness.cluster import wait_for
 from tests.harness.stackns import StackNamespace, condition, holds
 
 Deploy = Callable[..., StackNamespace]
-SECRETS = ("local-only-app", "local-only-operator", "local-only-admin")
+SECRETS = ("local-only-app", "local-only-operator", "local-only-admin", "local-only-backup", "local-only-restore")
 
 
 def uid(ns: StackNamespace) -> str:

@@ -109,7 +109,11 @@ class DatabaseFacts(Document):
     schema_sha256: str
     extensions: dict[str, str] = {}
     settings: list[DatabaseSetting] = []
+    # `CONNECT role`, or `CONNECT* role` with the right to pass it on; role public: everybody. []: the usual rights.
     acl: list[str] = []
+    # Roles that own something in it or hold rights.
+    roles: list[str] = []
+    comment: str = ""
     tables: list[TableFacts] = []
     sequences: list[SequenceFacts] = []
     # Name of the dump's object in the set; for the parallel directory format names of all its files.
@@ -128,6 +132,8 @@ class PostgresPart(Document):
     databases: list[DatabaseFacts]
     globals_object: str = ""
     skipped: list[Skipped] = []
+    # What the tools said although they succeeded.
+    warnings: list[str] = []
 
 
 class Canary(Document):
