@@ -71,5 +71,5 @@ def _parser() -> argparse.ArgumentParser:
     build = commands.add_parser("images", help="build images and load them into the cluster")
     build.add_argument("names", nargs="*", metavar="NAME", help="only these, such as docuquery-operator:dev")
     tool = commands.add_parser("tool", help="print the path of a program, built when missing")
-    tool.add_argument("name", metavar="NAME", help="kubectl, helm or node (all Kubernetes programs in one)")
+    tool.add_argument("name", metavar="NAME", help="kubectl, helm, versitygw or node (all Kubernetes programs in one)")
     return parser

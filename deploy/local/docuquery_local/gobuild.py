@@ -10,7 +10,7 @@ from pathlib import Path
 
 from docuquery_local import locks, toolchain
 from docuquery_local.errors import LocalClusterError
-from docuquery_local.settings import COREDNS, HELM, KUBERNETES, Settings
+from docuquery_local.settings import COREDNS, HELM, KUBERNETES, VERSITYGW, Settings
 from docuquery_local.shell import run_long, say
 
 SOURCES = Path(__file__).resolve().parent.parent
@@ -54,6 +54,10 @@ BUILDS = {
     "kube": KUBE,
     "coredns": Build("coredns", COREDNS, f"github.com/coredns/coredns@v{COREDNS}", "about 2 minutes"),
     "helm": Build("helm", HELM, f"helm.sh/helm/v3/cmd/helm@v{HELM}", "about 2 minutes"),
+    # A real S3 server over a folder, for the tests of backups.
+    "versitygw": Build(
+        "versitygw", VERSITYGW, f"github.com/versity/versitygw/cmd/versitygw@v{VERSITYGW}", "about 3 minutes"
+    ),
     "pause": Build("pause", "1", "./pause", "a few seconds", f"{STRIP} -E main.entry"),
 }
 

@@ -13,6 +13,7 @@ from docuquery_local.errors import LocalClusterError
 KUBERNETES = "1.34.4"
 COREDNS = "1.12.4"
 HELM = "3.22.0"
+VERSITYGW = "1.8.0"
 DEFAULT_NODE = "docuquery-node"
 CHECKOUT = Path(__file__).resolve().parents[3]
 

@@ -50,6 +50,12 @@ def _parsed(text: str) -> dict[str, str]:
     return match.groupdict()
 
 
+def safe_name(text: str) -> str:
+    """Any text as one part of an object's name, and no two the same: bytes that are not plain become =XX."""
+    kept = re.sub(rb"[^A-Za-z0-9._-]", lambda m: b"=%02X" % m[0][0], text.encode())
+    return (b"=2E" + kept[1:] if kept.startswith(b".") else kept).decode()
+
+
 @dataclass(frozen=True)
 class Layout:
     """Keys below one Stack's folder."""

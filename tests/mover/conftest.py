@@ -1,0 +1,127 @@
+"""Real stores: a folder, and an S3 server of its own for each test process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import obstore.store
+import pytest
+
+from docuquery_operator.api.backup_job import Destination
+from docuquery_operator.mover.store import Store, open_store
+from tests.stack.services import ROOT, Process, free_port, http, open_folder, prepared, wait_up
+
+ACCESS, SECRET = "tests-key", "tests-secret-3f9a"
+
+
+@dataclass
+class Gateway:
+    """versitygw over a folder, where each bucket is a folder."""
+
+    folder: Path
+    port: int
+    process: Process
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def answers(self) -> bool:
+        try:
+            return http("GET", f"{self.endpoint}/health").status == 200
+        except OSError:
+            return False
+
+    def raw(self, bucket: str) -> obstore.store.S3Store:
+        return obstore.store.S3Store(
+            bucket,
+            endpoint=self.endpoint,
+            access_key_id=ACCESS,
+            secret_access_key=SECRET,
+            region="us-east-1",
+            client_options={"allow_http": True},
+        )
+
+
+@dataclass
+class Place:
+    """A store, and how a request names it."""
+
+    kind: str
+    destination: Destination
+    # Of the store's Secret.
+    secrets: Path
+    volume: Path
+    # Where its objects lie on this machine, below the bucket or the volume.
+    files: Path
+
+    def open(self) -> Store:
+        return open_store(self.destination, self.secrets, self.volume)
+
+    def request(self) -> dict[str, Any]:
+        """The part of a request that names it."""
+        return {
+            "destination": self.destination.model_dump(mode="json", by_alias=True, exclude_none=True),
+            "secretsDir": str(self.secrets.parent),
+            "volumeDir": str(self.volume),
+        }
+
+
+@pytest.fixture(scope="session")
+def gateway() -> Iterator[Gateway]:
+    cluster = [sys.executable, str(ROOT / "deploy" / "local" / "cluster.py"), "tool", "versitygw"]
+    binary = subprocess.run(cluster, check=True, capture_output=True, text=True).stdout.split()[-1]
+    with open_folder("s3") as folder:
+        port = free_port()
+        command = [binary, "--access", ACCESS, "--secret", SECRET, "--port", f"127.0.0.1:{port}", "--health", "/health"]
+        command += ["posix", str(prepared(folder / "data"))]
+        process = Process(command, folder / "log", cwd=folder)
+        gateway = Gateway(folder / "data", port, process)
+        process.start()
+        try:
+            wait_up(process, gateway.answers)
+            yield gateway
+        finally:
+            process.stop()
+
+
+def secret(folder: Path, **values: str) -> Path:
+    """A mounted Secret."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, value in values.items():
+        (folder / name).write_text(value)
+    return folder
+
+
+def bucket_place(gateway: Gateway, folder: Path, bucket: str) -> Place:
+    (gateway.folder / bucket).mkdir(exist_ok=True)
+    where = {"bucket": bucket, "prefix": "backups/demo", "endpoint": gateway.endpoint, "secretRef": {"secretName": "s3"}}
+    keys = secret(folder / "secrets" / "store", accessKeyId=ACCESS, secretAccessKey=SECRET)
+    return Place("s3", Destination.model_validate({"s3": where}), keys, folder / "none", gateway.folder / bucket)
+
+
+def volume_place(folder: Path) -> Place:
+    destination = Destination.model_validate({"volume": {"claimName": "backups", "path": "backups/demo"}})
+    store = prepared(folder / "volume")
+    return Place("volume", destination, secret(folder / "secrets" / "store"), store, store)
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Place:
+    return volume_place(tmp_path)
+
+
+@pytest.fixture
+def bucket(gateway: Gateway, tmp_path: Path) -> Place:
+    return bucket_place(gateway, tmp_path, f"b-{abs(hash(tmp_path)) % 10**10}")
+
+
+@pytest.fixture(params=["volume", "s3"])
+def place(request: pytest.FixtureRequest) -> Place:
+    """Each kind of store in turn."""
+    return request.getfixturevalue("volume" if request.param == "volume" else "bucket")  # type: ignore[no-any-return]
