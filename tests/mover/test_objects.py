@@ -284,7 +284,7 @@ async def test_notes_are_kept_beside_the_intent(place: Place) -> None:
 
 
 async def test_a_lost_lease_stops_the_work(volume: Place) -> None:
-    over = datetime.now(UTC) + timedelta(seconds=0.3)
+    over = datetime.now(UTC) + timedelta(seconds=1)
     made = SetWriter(volume.open(), LAYOUT, SET, [], silent, over)
 
     async def endless() -> AsyncIterator[bytes]:
