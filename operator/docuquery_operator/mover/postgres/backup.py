@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, aclosing, contextmanager
@@ -15,15 +14,14 @@ from ...domain.backups.request import PostgresRequest
 from ..chunks import CHUNK, counted, once
 from ..contracts import MoverError, ObjectWriter, Report
 from . import facts
+from .contents import HEAD, in_memory, sequences_in
 from .cut import NOW, Cut, cut
-from .process import Kit, beside, output
+from .process import Kit, beside
 from .session import Login, connect, login, quoted
 from .tools import Tools, client
 from .words import shortened
 
 GLOBALS = "postgres/globals.sql"
-# The table of contents of a dump comes first; so much of it is looked at for the values of sequences.
-HEAD = 16 << 20
 SUBSCRIPTIONS = """
 select count(*) as n from pg_subscription where subdbid = (select oid from pg_database where datname = current_database())
 """
@@ -220,18 +218,6 @@ async def read(file: Path) -> AsyncIterator[bytes]:
 
 
 @contextmanager
-def in_memory(data: bytes) -> Iterator[int]:
-    """Descriptor of a file that lies in memory only; a child that inherits it finds it in /proc/self/fd."""
-    number = os.memfd_create("head", 0)
-    try:
-        with os.fdopen(os.dup(number), "wb") as stream:
-            stream.write(data)
-        yield number
-    finally:
-        os.close(number)
-
-
-@contextmanager
 def _folder(scratch: Path) -> Iterator[Path]:
     try:
         scratch.mkdir(parents=True, exist_ok=True)
@@ -241,20 +227,3 @@ def _folder(scratch: Path) -> Iterator[Path]:
         raise MoverError("NoScratch", text, retry=False) from problem
     with made as folder:
         yield Path(folder)
-
-
-async def sequences_in(tools: Tools, dump: str, descriptors: tuple[int, ...] = ()) -> list[SequenceFacts]:
-    """Sequences with the values that this dump sets, read from its table of contents.
-
-    No snapshot holds sequences, so that asking the server would give other values than those pg_dump has met.
-    """
-    restore, environment = tools.path("pg_restore"), {"LC_ALL": "C"}
-    list_all = [restore, "--list", dump]
-    listed = await output(list_all, "pg_restore --list", environment, descriptors=descriptors)
-    wanted = b"".join(line + b"\n" for line in listed.splitlines() if b" SEQUENCE SET " in line)
-    if not wanted:
-        return []
-    with in_memory(wanted) as number:
-        command = [restore, f"--use-list=/proc/self/fd/{number}", "--file=-", dump]
-        script = await output(command, "pg_restore of sequences", environment, descriptors=(*descriptors, number))
-    return facts.sequences_of(script)

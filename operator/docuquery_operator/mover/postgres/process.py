@@ -23,6 +23,14 @@ Value = TypeVar("Value")
 Other = TypeVar("Other")
 
 
+class ToolError(MoverError):
+    """A tool has failed by itself, not for want of its input. said: its words."""
+
+    def __init__(self, told: MoverError, said: str) -> None:
+        super().__init__(told.reason, told.message, told.retry)
+        self.said = said
+
+
 @dataclass
 class Child:
     """A running tool of PostgreSQL, and what it has said on stderr so far."""
@@ -92,7 +100,8 @@ async def _checked(child: Child, listener: Awaitable[None], otherwise: str = "Fa
     await listener
     code = await child.process.wait()
     if code != 0:
-        raise explain(child.name, f"{child.said.strip()} (exit code {code})", otherwise)
+        said = f"{child.said.strip()} (exit code {code})"
+        raise ToolError(explain(child.name, said, otherwise), said)
 
 
 async def streamed(
@@ -138,6 +147,19 @@ async def output(
         return await whole(streamed(command, name, environment, descriptors=descriptors, identity=identity), limit)
     except ValueError as problem:
         raise MoverError("TooLarge", f"{name} wrote {problem}", retry=False) from None
+
+
+async def ended(
+    command: Sequence[str], name: str, environment: dict[str, str], *, descriptors: Sequence[int] = ()
+) -> tuple[int, str]:
+    """Exit code and all that was said, on both outputs, for tools whose exit code is an answer."""
+    async with started(command, name, environment, descriptors=descriptors) as (child, listener):
+        assert child.process.stdout is not None
+        text = b""
+        while data := await child.process.stdout.read(CHUNK):
+            text = (text + data)[:STDERR_KEPT]
+        await listener
+        return await child.process.wait(), f"{text.decode(errors='replace')}\n{child.said}".strip()
 
 
 async def fed(
@@ -200,15 +222,24 @@ class Kit:
                 async for chunk in source:
                     yield chunk
 
-    async def output(self, command: Sequence[str], name: str, limit: int = SMALL) -> bytes:
-        """process.output."""
-        with passfile(self._who) as (path, descriptors):
-            return await output(command, name, self._who.environment(path), limit=limit, descriptors=descriptors)
+    async def output(self, command: Sequence[str], name: str, limit: int = SMALL, descriptors: Sequence[int] = ()) -> bytes:
+        """process.output; descriptors: more that the child inherits."""
+        with passfile(self._who) as (path, own):
+            environment = self._who.environment(path)
+            return await output(command, name, environment, limit=limit, descriptors=(*own, *descriptors))
 
-    async def feed(self, command: Sequence[str], name: str, source: AsyncIterator[bytes]) -> str:
-        """process.fed."""
+    async def ended(self, command: Sequence[str], name: str) -> tuple[int, str]:
+        """process.ended."""
         with passfile(self._who) as (path, descriptors):
-            return await fed(command, name, self._who.environment(path), source, descriptors=descriptors)
+            return await ended(command, name, self._who.environment(path), descriptors=descriptors)
+
+    async def feed(
+        self, command: Sequence[str], name: str, source: AsyncIterator[bytes], descriptors: Sequence[int] = ()
+    ) -> str:
+        """process.fed; descriptors: more that the child inherits."""
+        with passfile(self._who) as (path, own):
+            environment = self._who.environment(path)
+            return await fed(command, name, environment, source, descriptors=(*own, *descriptors))
 
 
 async def beside(first: Coroutine[Any, Any, Value], second: Coroutine[Any, Any, Other]) -> tuple[Value, Other]:

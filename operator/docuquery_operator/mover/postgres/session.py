@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from psycopg.rows import dict_row
+from psycopg.rows import dict_row, tuple_row
 
 from ...domain.backups.request import Server
 from ..contracts import MoverError
@@ -147,9 +147,9 @@ class Session:
     async def stream(self, query: str) -> AsyncIterator[tuple[Any, ...]]:
         """Rows of one query of somebody else's, one at a time; the server refuses text that holds several."""
         with translated(f"a query in database {self.database}"):
-            async with psycopg.AsyncRawCursor(self._connection) as cursor:
+            async with psycopg.AsyncRawCursor(self._connection, row_factory=tuple_row) as cursor:
                 async for row in cursor.stream(query.encode()):
-                    yield tuple(row)
+                    yield row
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[None]:
