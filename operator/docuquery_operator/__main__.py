@@ -24,6 +24,7 @@ from .adapters.redis import RedisPy
 from .adapters.redis_keys import ScannedKeys
 from .catalogue import runbooks
 from .cli import catalogue, crds, lint
+from .controllers.backup_job import BackupJobController
 from .controllers.incident import IncidentController
 from .controllers.prober import StackProber
 from .controllers.runbook import RunbookController
@@ -45,7 +46,8 @@ NAME = "docuquery-operator"
 async def run(settings: Settings) -> int:
     """The operator itself."""
     access = find_access(settings.kubeconfig)
-    metrics, clock = OperatorMetrics(), SystemClock()
+    clock = SystemClock()
+    metrics = OperatorMetrics(clock)
     queue = WorkQueue(metrics.reconciled)
     async with (
         KubernetesCluster(access, NAME) as cluster,
@@ -89,7 +91,8 @@ async def run(settings: Settings) -> int:
             INCIDENT: IncidentController(ports, prober, recount).reconcile,
             STACK: stacks.reconcile,
             RUNBOOK: RunbookController(ports).reconcile,
-            **{k: UnservedController(ports, k).reconcile for k in (MAINTENANCE_WINDOW, BACKUP_JOB, RESTORE_JOB)},
+            BACKUP_JOB: BackupJobController(ports, settings.image, recount).reconcile,
+            **{k: UnservedController(ports, k).reconcile for k in (MAINTENANCE_WINDOW, RESTORE_JOB)},
         }
         resync = Resync(cluster, queue, metrics, list(controllers))
         # What is loaded by now stays for ever; the collector need not walk it again.

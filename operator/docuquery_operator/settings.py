@@ -20,6 +20,7 @@ class Settings(BaseSettings):
     namespace: str = Field(default="default", description="Namespace of the operator itself: its leader Lease lives there")
     instance: str = Field(default_factory=socket.gethostname, description="Identity of this replica")
     address: str = Field(default="", description="Address of this replica's pod: whoever is blocked, it never is")
+    image: str = Field(default="", description="Image of the operator itself, from which the Jobs of backups run")
     lease_name: str = Field(default="docuquery-operator", description="Name of the leader Lease")
     lease_seconds: float = Field(default=15.0, gt=0, description="Lease duration: a dead leader is replaced after it")
     renew_seconds: float = Field(default=10.0, gt=0, description="Without a renewal for so long the leader stops acting")

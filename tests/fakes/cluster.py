@@ -10,12 +10,12 @@ from datetime import datetime
 from typing import Any
 
 from docuquery_operator.api.common import format_time
-from docuquery_operator.ports import JSON, POD, POD_METRICS, Clock, Conflict, Kind, Refused
+from docuquery_operator.ports import JSON, LOG_BYTES, POD, POD_METRICS, Clock, Conflict, Kind, Refused
 from tests.fakes.faults import Faults
 
 WITH_STATUS = {
     "incidents", "stacks", "runbooks", "maintenancewindows", "backupjobs", "restorejobs",
-    "pods", "deployments", "statefulsets",
+    "pods", "deployments", "statefulsets", "jobs",
 }  # fmt: skip
 OBJECT_LIMIT = 1_500_000
 CONFIG_MAP_LIMIT = 1_048_576
@@ -206,9 +206,11 @@ class FakeCluster:
 
         return await self.faults.around(f"{'dry-run ' if dry_run else ''}evict {pod}", effect)
 
-    async def logs(self, namespace: str, pod: str, container: str, previous: bool, lines: int) -> str:
+    async def logs(
+        self, namespace: str, pod: str, container: str, previous: bool, lines: int, limit: int = LOG_BYTES
+    ) -> str:
         async def effect() -> str:
-            return self.server.log_texts.get((pod, previous), "")
+            return self.server.log_texts.get((pod, previous), "")[:limit]
 
         return await self.faults.around(f"logs {pod}", effect)
 

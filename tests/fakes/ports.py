@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
+from docuquery_operator.domain.backups.figures import BackupFigures
 from docuquery_operator.ports import (
     BODY_LIMIT,
     JSON,
@@ -371,6 +372,13 @@ class FakeMetrics:
     steps: list[tuple[str, str]] = field(default_factory=list)
     probes: Counter[str] = field(default_factory=Counter)
     levels: Counter[tuple[str, str]] = field(default_factory=Counter)
+    backups: dict[tuple[str, str], BackupFigures] = field(default_factory=dict)
+
+    def backup(self, namespace: str, name: str, figures: BackupFigures) -> None:
+        self.backups[namespace, name] = figures
+
+    def backup_gone(self, namespace: str, name: str) -> None:
+        self.backups.pop((namespace, name), None)
 
     def refused(self, reason: str) -> None:
         self.refusals[reason] += 1

@@ -10,6 +10,7 @@ from pathlib import Path
 from docuquery_operator.ports import Key
 from docuquery_operator.runtime.metrics import OperatorMetrics
 from docuquery_operator.runtime.workqueue import WorkQueue
+from tests.fakes.clock import ManualClock
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
 Metric = tuple[str, str, tuple[str, ...]]
@@ -33,7 +34,7 @@ def _words(cell: str) -> tuple[str, ...]:
 
 def _registered() -> set[Metric]:
     """Names as they are exposed. The labels of a metric that has counted nothing yet are kept by its collector alone."""
-    registry = OperatorMetrics().registry
+    registry = OperatorMetrics(ManualClock()).registry
     labels = {
         name: tuple(getattr(collector, "_labelnames", ()))
         for collector, names in registry._collector_to_names.items()
@@ -52,7 +53,7 @@ def test_every_metric_is_explained_and_no_other() -> None:
 
 def test_the_names_are_those_of_the_exposition() -> None:
     """What Prometheus reads, once everything has counted something."""
-    metrics = OperatorMetrics()
+    metrics = OperatorMetrics(ManualClock())
     metrics.refused("Cooldown")
     metrics.step("restartWorkload", "Healed")
     metrics.probe("workload", 0.1)

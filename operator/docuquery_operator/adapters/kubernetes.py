@@ -11,11 +11,10 @@ from urllib.parse import quote
 import aiohttp
 
 from ..domain.redaction import redact
-from ..ports import JSON, POD, Conflict, Kind, Refused, Unavailable
+from ..ports import JSON, LOG_BYTES, POD, Conflict, Kind, Refused, Unavailable
 from .access import Access
 
 TIMEOUT_SECONDS = 10.0
-LOG_BYTES = 32 * 1024
 LOG_PIECE = 64 * 1024
 PAGE = 500
 MERGE_PATCH = "application/merge-patch+json"
@@ -101,9 +100,11 @@ class KubernetesCluster:
             return ""
         return ""
 
-    async def logs(self, namespace: str, pod: str, container: str, previous: bool, lines: int) -> str:
+    async def logs(
+        self, namespace: str, pod: str, container: str, previous: bool, lines: int, limit: int = LOG_BYTES
+    ) -> str:
         """GET the tail of a log; a container that never ran has none."""
-        query = {"container": container, "tailLines": str(lines), "limitBytes": str(LOG_BYTES), "timestamps": "true"}
+        query = {"container": container, "tailLines": str(lines), "limitBytes": str(limit), "timestamps": "true"}
         if previous:
             query["previous"] = "true"
         try:

@@ -20,9 +20,11 @@ from .common import (
     Resource,
     SecretRef,
     ServerDefault,
+    StatusModel,
     Time,
 )
 from .schedule import RecurringSchedule, TimeZone
+from .work import ALARMS_KEPT, Alarm, CatalogueView, Mover, ServerCredentials, Work
 
 RUNS_KEPT = 50
 NEXT_SHOWN = 5
@@ -225,6 +227,10 @@ class Verification(ApiModel):
     assertions: Annotated[
         list[SqlAssertion], ListMap("name"), Field(max_length=16, description="Questions to the restored copy")
     ] = []
+    decryption: Annotated[
+        SecretRef | None,
+        Field(description="Secret with identity, the private key in the form of age; an encrypted set is not read without"),
+    ] = None
 
 
 class BackupJobSpec(ApiModel):
@@ -252,6 +258,11 @@ class BackupJobSpec(ApiModel):
             "size(self.include.configuration.secrets) == 0 || has(self.encryption)",
             "include.configuration.secrets needs encryption.recipients; Secrets are never stored in clear",
         ),
+        Cel(
+            "!has(self.credentials) || ((!has(self.credentials.postgres) || has(self.include.postgres)) && "
+            "(!has(self.credentials.qdrant) || has(self.include.qdrant)))",
+            "credentials are for parts that include names: add include.postgres or include.qdrant, or leave them out",
+        ),
     )
 
     stack_ref: Annotated[LocalRef, Field(description="The Stack that is saved")]
@@ -273,6 +284,10 @@ class BackupJobSpec(ApiModel):
     encryption: Annotated[Encryption | None, Field(description="Who can read the sets; absent: not encrypted")] = None
     retention: Annotated[Retention | None, Field(description="Which sets are kept; absent: all")] = None
     verification: Annotated[Verification, Field(description="How a set is proved")] = Verification()
+    credentials: Annotated[
+        ServerCredentials | None, Field(description="Secrets for reading the servers; default: the components' own")
+    ] = None
+    mover: Annotated[Mover, Field(description="The pods that do the work")] = Mover()
     allow_empty: Annotated[bool, Field(description="True: no table or no collection is not a failure")] = False
     deletion_policy: Annotated[
         Literal["Retain", "Delete"],
@@ -289,10 +304,19 @@ class BackupRun(ApiModel):
         Literal["Running", "Complete", "Suspicious", "Failed", "Missed"],
         Field(description="Suspicious: complete, but much smaller than its predecessors; it does not count as good"),
     ]
-    started_at: Annotated[Time, Field(description="When it started")]
+    started_at: Annotated[Time, Field(description="When it started, or was to")]
+    attempt: Annotated[int, Field(ge=0, le=99, description="Tries so far; each makes a set of its own")] = 0
+    retry_at: Annotated[Time | None, Field(description="When the next try begins")] = None
+    again: Annotated[bool, Field(description="It takes the place of a set that did not stand its check")] = False
+    parts: Annotated[
+        list[Literal["postgres", "qdrant", "configuration"]],
+        ListSet(),
+        Field(max_length=3, description="What the set holds"),
+    ] = []
     finished_at: Annotated[Time | None, Field(description="When it ended")] = None
     duration: Annotated[Duration | None, Field(description="How long it took")] = None
     size: Annotated[Bytes | None, Field(description="Bytes stored")] = None
+    content: Annotated[Bytes | None, Field(description="Bytes before compression")] = None
     checksum: Annotated[Sha256 | None, Field(description="SHA-256 of the manifest")] = None
     verified: Annotated[
         Literal["Pending", "Verified", "Failed", "Unverifiable"],
@@ -300,7 +324,10 @@ class BackupRun(ApiModel):
     ] = "Pending"
     level: Annotated[Literal["Checksum", "Restore"] | None, Field(description="Level of that check")] = None
     verified_at: Annotated[Time | None, Field(description="When it was checked")] = None
-    attempt_id: Annotated[str | None, Field(max_length=40, description="Identity of the Job")] = None
+    rto: Annotated[Duration | None, Field(description="Measured time from nothing to restored servers")] = None
+    checks: Annotated[int, Field(ge=0, description="Checks that ended without a verdict")] = 0
+    check_after: Annotated[Time | None, Field(description="When it is checked again")] = None
+    attempt_id: Annotated[str | None, Field(max_length=40, description="Identity of the Job and of its set")] = None
     message: Annotated[str, Field(max_length=512, description="In one line; on failure what to do")] = ""
 
 
@@ -312,7 +339,7 @@ class RunPointer(ApiModel):
     size: Annotated[Bytes | None, Field(description="Bytes stored")] = None
 
 
-class BackupJobStatus(ApiModel):
+class BackupJobStatus(StatusModel):
     """What was saved and what of it is proved."""
 
     observed_generation: Annotated[int | None, Field(description="Generation this status describes")] = None
@@ -324,6 +351,12 @@ class BackupJobStatus(ApiModel):
     runs: Annotated[list[BackupRun], ListMap("id"), Field(max_length=RUNS_KEPT, description="Runs, newest last")] = []
     last_successful: Annotated[RunPointer | None, Field(description="The newest good set")] = None
     last_verified: Annotated[RunPointer | None, Field(description="The newest set that was proved")] = None
+    work: Annotated[Work | None, Field(description="The Job that is at work")] = None
+    last_due: Annotated[Time | None, Field(description="The newest instant of the schedule that was dealt with")] = None
+    catalogue: Annotated[CatalogueView | None, Field(description="What the store says of itself")] = None
+    alarms: Annotated[
+        list[Alarm], ListMap("name"), Field(max_length=ALARMS_KEPT, description="Incidents that were opened for it")
+    ] = []
     next: Annotated[list[Time], Field(max_length=NEXT_SHOWN, description="Next runs, soonest first")] = []
     expected_by: Annotated[Time | None, Field(description="Without a good run by then the condition Stale is True")] = None
     sets: Annotated[int, Field(ge=0, description="Sets in the catalogue")] = 0
@@ -340,6 +373,7 @@ class BackupJob(Resource):
         short_names=("bj",),
         columns=(
             Column("Phase", ".status.phase"),
+            Column("Progress", ".status.work.progress"),
             Column("Last-Success", ".status.lastSuccessful.time", "date"),
             Column("Last-Verified", ".status.lastVerified.time", "date"),
             Column("Size", ".status.lastSuccessful.size", "integer"),

@@ -22,8 +22,10 @@ from .common import (
     Resource,
     SecretRef,
     ServerDefault,
+    StatusModel,
     Time,
 )
+from .work import Mover, ServerCredentials, Work
 
 STEPS_KEPT = 64
 
@@ -163,6 +165,11 @@ class RestoreJobSpec(ApiModel):
             f"!(has(self.rollback) && self.rollback) || ({_APPLY} && has(self.target.stackRef))",
             "rollback undoes a restore onto a Stack; it needs mode: Apply and target.stackRef",
         ),
+        Cel(
+            "!has(self.target.stackRef) || !has(self.include) || !has(self.include.configuration) || "
+            "(has(self.mover) && has(self.mover.serviceAccountName))",
+            "include.configuration needs mover.serviceAccountName, an account that may write these objects",
+        ),
     )
 
     backup: Annotated[BackupRef, Field(description="The set to restore")]
@@ -181,6 +188,14 @@ class RestoreJobSpec(ApiModel):
     decryption: Annotated[
         SecretRef | None, Field(description="Secret with identity, the private key in the form of age")
     ] = None
+    credentials: Annotated[
+        ServerCredentials | None,
+        Field(
+            description="Secrets of roles that may make and rename databases and manage collections; "
+            "default: the components' own, whose rights are seldom enough"
+        ),
+    ] = None
+    mover: Annotated[Mover, Field(description="The pods that do the work")] = Mover()
     timeout: Annotated[Duration, Field(description="Time for all of it, default 6h")] = "6h"
     keep_previous_for: Annotated[
         Duration, Field(description="How long the replaced data is kept for rollback, default 24h")
@@ -236,7 +251,7 @@ class RestoreTimes(ApiModel):
     previous_until: Annotated[Time | None, Field(description="Until when the replaced data is kept")] = None
 
 
-class RestoreJobStatus(ApiModel):
+class RestoreJobStatus(StatusModel):
     """What would happen or has happened."""
 
     observed_generation: Annotated[int | None, Field(description="Generation this status describes")] = None
@@ -248,6 +263,10 @@ class RestoreJobStatus(ApiModel):
         ] | None,
         Field(description="Summary for people"),
     ] = None  # fmt: skip
+    work: Annotated[Work | None, Field(description="The Job that is at work")] = None
+    set_id: Annotated[str | None, Field(max_length=40, description="The set, chosen when the plan was made")] = None
+    tries: Annotated[int, Field(ge=0, description="Jobs of the present phase that ended without success")] = 0
+    retry_at: Annotated[Time | None, Field(description="When the next try begins")] = None
     plan: Annotated[RestorePlan | None, Field(description="What Apply would do")] = None
     steps: Annotated[
         list[RestoreStep], ListMap("name"), Field(max_length=STEPS_KEPT, description="Journal, oldest first")

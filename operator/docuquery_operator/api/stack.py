@@ -339,11 +339,20 @@ class ComponentStatus(ApiModel):
     ] = []
 
 
+class PartBackup(ApiModel):
+    """The newest good backup of one part."""
+
+    part: Annotated[Literal["postgres", "qdrant", "configuration"], Field(description="Part of the Stack")]
+    time: Annotated[Time, Field(description="When it was taken")]
+    proved_time: Annotated[Time | None, Field(description="When the newest one was taken that a restore has proved")] = None
+
+
 class LastBackup(ApiModel):
     """The newest good backup."""
 
     time: Annotated[Time, Field(description="When it was taken")]
     verified: Annotated[bool, Field(description="Whether a restore proved it")]
+    parts: Annotated[list[PartBackup], ListMap("part"), Field(max_length=3, description="The same for each part")] = []
 
 
 class UptimeDay(ApiModel):

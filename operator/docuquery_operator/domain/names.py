@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 
 LABEL_LIMIT = 63
+# Which object of ours another one was made for: `<plural>/<name>`.
+OWNER_ANNOTATION = "ops.docuquery.ai/owner"
 
 
 def label_of(stack: str) -> str:

@@ -27,8 +27,10 @@ from .cluster import (
     HORIZONTAL_POD_AUTOSCALER,
     INCIDENT,
     INGRESS,
+    JOB,
     JSON,
     LEASE,
+    LOG_BYTES,
     MAINTENANCE_WINDOW,
     NETWORK_POLICY,
     OURS,
@@ -51,6 +53,7 @@ from .cluster import (
     Refused,
     Transient,
     Unavailable,
+    owner_key,
 )
 from .links import Links, LinkTarget, NoLinks
 from .network import BODY_LIMIT, HttpAnswer, Network
@@ -92,8 +95,10 @@ __all__ = [
     "HORIZONTAL_POD_AUTOSCALER",
     "INCIDENT",
     "INGRESS",
+    "JOB",
     "JSON",
     "LEASE",
+    "LOG_BYTES",
     "MAINTENANCE_WINDOW",
     "NETWORK_POLICY",
     "OURS",
@@ -155,4 +160,5 @@ __all__ = [
     "Transient",
     "Unavailable",
     "Waiting",
+    "owner_key",
 ]

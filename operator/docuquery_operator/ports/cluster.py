@@ -9,12 +9,15 @@ Errors of the cluster port:
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from ..domain.names import OWNER_ANNOTATION
+
 JSON = dict[str, Any]
+LOG_BYTES = 32 * 1024
 
 
 class ApiError(Exception):
@@ -76,6 +79,7 @@ POD_METRICS = Kind("metrics.k8s.io", "v1beta1", "pods", "PodMetrics")
 SECRET = Kind("", "v1", "secrets", "Secret")
 SERVICE = Kind("", "v1", "services", "Service")
 CONFIG_MAP = Kind("", "v1", "configmaps", "ConfigMap")
+JOB = Kind("batch", "v1", "jobs", "Job")
 CLAIM = Kind("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
 EVENT = Kind("events.k8s.io", "v1", "events", "Event")
 LEASE = Kind("coordination.k8s.io", "v1", "leases", "Lease")
@@ -100,6 +104,12 @@ class Key:
     name: str
 
 
+def owner_key(namespace: str, annotations: Mapping[str, str]) -> Key | None:
+    """The object of ours that a Job was made for, from what is written on the Job; None when it is not one of ours."""
+    plural, _, name = annotations.get(OWNER_ANNOTATION, "").partition("/")
+    return Key(plural, namespace, name) if plural in (BACKUP_JOB.plural, RESTORE_JOB.plural) and name else None
+
+
 class Cluster(Protocol):
     """The Kubernetes API: JSON in, JSON out. Raises ApiError."""
 
@@ -121,8 +131,13 @@ class Cluster(Protocol):
     async def evict(self, namespace: str, pod: str, uid: str, dry_run: bool = False) -> str:
         """Ask for the pod's eviction; '' when granted or gone, else why a disruption budget holds it."""
 
-    async def logs(self, namespace: str, pod: str, container: str, previous: bool, lines: int) -> str:
-        """The last lines of a container, at most 32 KiB; '' where there are none."""
+    async def logs(
+        self, namespace: str, pod: str, container: str, previous: bool, lines: int, limit: int = LOG_BYTES
+    ) -> str:
+        """The last lines of a container, at most `limit` bytes from their first on; '' where there are none.
+
+        Each line begins with its time and a space.
+        """
 
     def log_stream(
         self, namespace: str, pod: str, container: str, since: datetime, limit: int

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from ..domain.backups.figures import BackupFigures
 from .cluster import JSON, Kind
 
 
@@ -63,3 +64,9 @@ class Metrics(Protocol):
 
     def service_level(self, source: str, level: str) -> None:
         """The figures of an api were read."""
+
+    def backup(self, namespace: str, name: str, figures: BackupFigures) -> None:
+        """What a BackupJob has to show now."""
+
+    def backup_gone(self, namespace: str, name: str) -> None:
+        """The BackupJob was deleted."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import kopf
 
-from ..ports import LEASE, Key, Kind
+from ..ports import JOB, LEASE, Key, Kind, owner_key
 
 PREFIX = "ops.docuquery.ai"
 BACKOFF_CAP = 10.0
@@ -42,6 +42,8 @@ def settings(lease_name: str, exit_seconds: float) -> kopf.OperatorSettings:
     s.queueing.exit_timeout = exit_seconds
     s.process.ultimate_exiting_timeout = exit_seconds + 5
     s.watching.field_selectors[LEASE.group, LEASE.version, LEASE.plural] = f"metadata.name={lease_name}"
+    # Only Jobs of ours: those of others are not even sent.
+    s.watching.label_selectors[JOB.group, JOB.version, JOB.plural] = "ops.docuquery.ai/attempt"
     s.persistence.finalizer = f"{PREFIX}/finalizer"
     s.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=PREFIX, v1=False)
     s.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=PREFIX)
@@ -49,7 +51,11 @@ def settings(lease_name: str, exit_seconds: float) -> kopf.OperatorSettings:
 
 
 def registry(
-    kinds: Collection[Kind], seen: Callable[[Key, bool], None], canary: Callable[[], None], kubeconfig: str | None
+    kinds: Collection[Kind],
+    seen: Callable[[Key, bool], None],
+    canary: Callable[[], None],
+    kubeconfig: str | None,
+    child: Callable[[Key], None] = lambda _key: None,
 ) -> kopf.OperatorRegistry:
     """Handlers that hand over a key and cannot fail."""
     found = kopf.OperatorRegistry()
@@ -64,6 +70,12 @@ def registry(
 
     for kind in kinds:
         _watch(found, kind, seen)
+
+    @kopf.on.event(JOB.group, JOB.version, JOB.plural, id="watch-jobs", registry=found)
+    async def job_seen(namespace: str | None, annotations: Any, **_: Any) -> None:
+        owner = owner_key(namespace or "", dict(annotations))
+        if owner is not None:
+            child(owner)
 
     @kopf.on.event(LEASE.group, LEASE.version, LEASE.plural, id="canary", registry=found)
     async def lease_seen(**_: Any) -> None:

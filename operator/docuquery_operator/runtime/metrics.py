@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
-from ..ports import Key
+from ..domain.backups.figures import BackupFigures
+from ..ports import Clock, Key
+from .backup_metrics import BackupMetrics
 
 FAST = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -12,7 +14,7 @@ FAST = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 class OperatorMetrics:
     """ports.Metrics and the figures of the process itself, in a registry of their own."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
         self.registry = CollectorRegistry()
         r = self.registry
         ProcessCollector(registry=r)
@@ -32,6 +34,17 @@ class OperatorMetrics:
         self.resync_finds = Counter(
             "docuquery_operator_resync_finds", "Objects that the watch had missed", ["kind"], registry=r
         )
+
+        self._backups = BackupMetrics(clock.now)
+        r.register(self._backups)
+
+    def backup(self, namespace: str, name: str, figures: BackupFigures) -> None:
+        """What a BackupJob has to show now."""
+        self._backups.put(namespace, name, figures)
+
+    def backup_gone(self, namespace: str, name: str) -> None:
+        """The BackupJob was deleted."""
+        self._backups.drop(namespace, name)
 
     def refused(self, reason: str) -> None:
         """A rail refused an action."""

@@ -85,7 +85,9 @@ class Process:
         self.metrics.leader.set(1)
         stop, ready = asyncio.Event(), asyncio.Event()
         config = kopf_app.settings(self.settings.lease_name, self.settings.drain_seconds)
-        handlers = kopf_app.registry(list(self.controllers), self._seen, self.health.canary_seen, self.settings.kubeconfig)
+        handlers = kopf_app.registry(
+            list(self.controllers), self._seen, self.health.canary_seen, self.settings.kubeconfig, self._child_seen
+        )
         own = [asyncio.create_task(self.queue.run(self._reconcile)) for _ in range(self.settings.workers)]
         own.append(asyncio.create_task(self._watch_queue()))
         essential = [
@@ -127,6 +129,12 @@ class Process:
         watched = self.settings.watch_namespaces
         if not watched or key.namespace in watched:
             self.resync.seen(key, deleted)
+
+    def _child_seen(self, owner: Key) -> None:
+        """A Job has changed: whoever it was made for looks at it."""
+        watched = self.settings.watch_namespaces
+        if not watched or owner.namespace in watched:
+            self.queue.add(owner)
 
     async def _keep_lease(self) -> None:
         keeper = asyncio.create_task(self.lease.keep())

@@ -9,6 +9,7 @@ import pytest
 from docuquery_operator.runtime import health as module
 from docuquery_operator.runtime.health import BEAT_LIMIT, CANARY_LIMIT, Health, _answer
 from docuquery_operator.runtime.metrics import OperatorMetrics
+from tests.fakes.clock import ManualClock
 from tests.unit.runtime.virtual import now, run
 
 RENEWAL = 2.0
@@ -46,11 +47,11 @@ def live(health: Health, clock: Clock, seconds: float, *, renewed: bool = True, 
 
 
 def test_a_process_whose_loop_turns_and_whose_watch_speaks_is_alive(clock: Clock) -> None:
-    assert set(live(Health(OperatorMetrics()), clock, 3600.0)) == {""}
+    assert set(live(Health(OperatorMetrics(ManualClock())), clock, 3600.0)) == {""}
 
 
 def test_a_loop_that_has_stopped_is_dead_and_says_so(clock: Clock) -> None:
-    health = Health(OperatorMetrics())
+    health = Health(OperatorMetrics(ManualClock()))
     clock.now += BEAT_LIMIT - 0.1
     assert health.alive() == ""
     clock.now += 0.2
@@ -63,7 +64,7 @@ def test_the_beat_keeps_it_alive_and_measures_the_lag(monkeypatch: pytest.Monkey
     async def story() -> None:
         clock = Clock()
         monkeypatch.setattr(module, "time", clock)
-        metrics = OperatorMetrics()
+        metrics = OperatorMetrics(ManualClock())
         blocked = 0.0
         clock.monotonic = lambda: now() + blocked  # type: ignore[method-assign]
         health = Health(metrics)
@@ -83,7 +84,7 @@ def test_the_beat_keeps_it_alive_and_measures_the_lag(monkeypatch: pytest.Monkey
 
 def test_a_silent_watch_while_renewals_get_through_is_dead(clock: Clock) -> None:
     """A process whose watcher has died looks healthy in every other way."""
-    health = Health(OperatorMetrics())
+    health = Health(OperatorMetrics(ManualClock()))
     live(health, clock, 60.0)
     said = live(health, clock, CANARY_LIMIT + 4, watched=False)
     assert said[: int(CANARY_LIMIT / RENEWAL) - 1] == [""] * (int(CANARY_LIMIT / RENEWAL) - 1)
@@ -93,12 +94,12 @@ def test_a_silent_watch_while_renewals_get_through_is_dead(clock: Clock) -> None
 
 
 def test_a_watch_that_never_spoke_at_all_is_dead_too(clock: Clock) -> None:
-    said = live(Health(OperatorMetrics()), clock, CANARY_LIMIT + 6, watched=False)
+    said = live(Health(OperatorMetrics(ManualClock())), clock, CANARY_LIMIT + 6, watched=False)
     assert "watch" in said[-1]
 
 
 def test_an_api_server_that_is_away_never_makes_it_dead(clock: Clock) -> None:
-    health = Health(OperatorMetrics())
+    health = Health(OperatorMetrics(ManualClock()))
     live(health, clock, 60.0)
     assert set(live(health, clock, 7200.0, renewed=False, watched=False)) == {""}
 
@@ -106,7 +107,7 @@ def test_an_api_server_that_is_away_never_makes_it_dead(clock: Clock) -> None:
 @pytest.mark.parametrize("away", [40.0, 89.0, 91.0, 1000.0])
 def test_the_watch_has_its_time_anew_when_the_api_server_is_back(clock: Clock, away: float) -> None:
     """The first renewal gets through before the watch is there again: that alone is no reason to die."""
-    health = Health(OperatorMetrics())
+    health = Health(OperatorMetrics(ManualClock()))
     live(health, clock, 60.0)
     live(health, clock, away, renewed=False, watched=False)
     assert set(live(health, clock, 40.0, watched=False)) == {""}
@@ -114,18 +115,18 @@ def test_the_watch_has_its_time_anew_when_the_api_server_is_back(clock: Clock, a
 
 
 def test_a_single_lost_event_is_no_death(clock: Clock) -> None:
-    health = Health(OperatorMetrics())
+    health = Health(OperatorMetrics(ManualClock()))
     for _ in range(20):
         assert set(live(health, clock, 60.0, watched=False)) == {""}
         assert set(live(health, clock, 2.0)) == {""}
 
 
 def test_who_does_not_lead_needs_no_canary(clock: Clock) -> None:
-    assert set(live(Health(OperatorMetrics()), clock, 3600.0, renewed=False, watched=False)) == {""}
+    assert set(live(Health(OperatorMetrics(ManualClock())), clock, 3600.0, renewed=False, watched=False)) == {""}
 
 
 def test_readiness_names_everything_that_is_missing() -> None:
-    health = Health(OperatorMetrics())
+    health = Health(OperatorMetrics(ManualClock()))
     state = {"crds": "stacks are missing", "lease": "", "sync": "not yet"}
     health.readiness = {name: lambda name=name: state[name] for name in state}
     assert health.ready() == "crds: stacks are missing; sync: not yet"
@@ -134,7 +135,7 @@ def test_readiness_names_everything_that_is_missing() -> None:
 
 
 def test_an_unready_process_is_alive(clock: Clock) -> None:
-    health = Health(OperatorMetrics())
+    health = Health(OperatorMetrics(ManualClock()))
     health.readiness = {"lease": lambda: "the Lease was not reached yet"}
     assert health.ready()
     assert health.alive() == ""

@@ -31,7 +31,7 @@ class Setting:
         self.server = FakeServer(ManualClock())
         self.faults = Faults()
         self.queue = WorkQueue()
-        self.metrics = OperatorMetrics()
+        self.metrics = OperatorMetrics(ManualClock())
         self.resync = Resync(FakeCluster(self.server, self.faults), self.queue, self.metrics, [INCIDENT, STACK])
 
     def put(self, name: str, kind: Kind = INCIDENT, namespace: str = SPACE, seen: bool = False) -> Key:
