@@ -206,12 +206,15 @@ MENDS: dict[str, Mend] = {
     "corpus-ages": Mend(other_cause, created=(WORKLOAD,)),
     "corpus-workload-in-stack": Mend(not_stalled, created=(WORKLOAD,)),
     "corpus-interval-zero": Mend(not_stalled, created=(WORKLOAD,)),
+    "corpus-backup": Mend(
+        not_stalled, created=(ours("Stack", "corpus-no-such-stack", {"components": {"postgres": POSTGRES}}),)
+    ),
     "corpus-budget-zero": Mend(
         acting, {("Stack", "corpus-budget-zero"): {"spec": {"healing": {"budget": {"perTarget": "3/1h"}}}}}
     ),
 }
 # Nothing can be mended while a kind is not served; a deleted one that comes back is told so again.
-NOT_SERVED = {"corpus-window", "corpus-backup", "corpus-restore"}
+NOT_SERVED = {"corpus-window", "corpus-restore"}
 by_entry = pytest.mark.parametrize("entry", INDEX, ids=lambda entry: entry["name"])
 
 

@@ -28,9 +28,11 @@ VARIABLES: dict[tuple[str, str], tuple[Kind, ...]] = {
     ("catalogue/actions/scale_workload.py", "WORKLOADS[ref['kind']]"): WORKLOADS,
     ("catalogue/actions/scale_workload.py", "_kind(plan)"): (*WORKLOADS, *SCALERS),
     ("controllers/temporary.py", "kind"): (*WORKLOADS, *SCALERS),
-    ("controllers/invalid.py", "kind"): (ports.STACK, ports.INCIDENT),
+    ("controllers/invalid.py", "kind"): (ports.STACK, ports.INCIDENT, ports.BACKUP_JOB),
     ("catalogue/shared.py", "kind"): (ports.REPLICA_SET, ports.CONTROLLER_REVISION),
-    ("controllers/unserved.py", "self._kind"): OURS[3:],
+    ("controllers/unserved.py", "self._kind"): (ports.MAINTENANCE_WINDOW, ports.RESTORE_JOB),
+    ("controllers/backup_reads.py", "kind"): (ports.STACK, ports.RUNBOOK, ports.BACKUP_JOB, ports.MAINTENANCE_WINDOW),
+    ("controllers/backup_reads.py", "WORKLOADS[ref.kind]"): WORKLOADS,
     ("runtime/process.py", "kind"): OURS,
     ("runtime/resync.py", "kind"): OURS,
 }
@@ -39,7 +41,7 @@ LEADER_FILE = "runtime/lease.py"
 NO_CALLS = "adapters/access.py"
 Right = tuple[str, str, str]
 # kopf lists and watches the six kinds, and the leader Lease by its name.
-WATCHED: set[Right] = {(k.group, k.plural, verb) for k in OURS for verb in ("list", "watch")}
+WATCHED: set[Right] = {(k.group, k.plural, verb) for k in (*OURS, ports.JOB) for verb in ("list", "watch")}
 CANARY: set[Right] = {(ports.LEASE.group, ports.LEASE.plural, verb) for verb in ("list", "watch")}
 
 

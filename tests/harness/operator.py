@@ -22,6 +22,7 @@ def settings(kubeconfig: Path, namespace: str, instance: str) -> dict[str, str]:
         "DOCUQUERY_WATCH_NAMESPACES": namespace,
         "DOCUQUERY_NAMESPACE": namespace,
         "DOCUQUERY_INSTANCE": instance,
+        "DOCUQUERY_IMAGE": "docuquery-operator:dev",
         "DOCUQUERY_HTTP_PORT": "0",
         "DOCUQUERY_HTTP_HOST": "127.0.0.1",
     }

@@ -5,9 +5,12 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
+from datetime import timedelta
 from pathlib import Path
 
+from docuquery_operator.domain.backups.figures import BackupFigures
 from docuquery_operator.ports import Key
+from docuquery_operator.runtime.backup_metrics import BackupMetrics
 from docuquery_operator.runtime.metrics import OperatorMetrics
 from docuquery_operator.runtime.workqueue import WorkQueue
 from tests.fakes.clock import ManualClock
@@ -40,6 +43,8 @@ def _registered() -> set[Metric]:
         for collector, names in registry._collector_to_names.items()
         for name in names
     }
+    for family in BackupMetrics(ManualClock().now).describe():
+        labels[family.name] = tuple(family._labelnames)
     return {(f.name + ("_total" if f.type == "counter" else ""), f.type, labels.get(f.name, ())) for f in registry.collect()}
 
 
@@ -58,6 +63,9 @@ def test_the_names_are_those_of_the_exposition() -> None:
     metrics.step("restartWorkload", "Healed")
     metrics.probe("workload", 0.1)
     metrics.service_level("pods", "none")
+    at = ManualClock().now() - timedelta(hours=1)
+    figures = BackupFigures({"postgres": at}, {"postgres": at}, 10, 2.0, 3.0, {"Verified": 1}, False)
+    metrics.backup("here", "nightly", figures)
     metrics.reconciled(Key("stacks", "here", "docuquery"), "success", 0.1)
     metrics.resync_finds.labels("stacks").inc()
     lines = [line for line in metrics.text().decode().splitlines() if not line.startswith("#")]
@@ -75,3 +83,16 @@ def test_every_result_of_a_pass_is_explained() -> None:
     results = {r.elts[1].value for r in returned if isinstance(r, ast.Tuple) and isinstance(r.elts[1], ast.Constant)}
     assert len(results) > 1
     assert {row[0].strip("`") for row in _rows("`result` of a pass")} == results
+
+
+def test_ages_of_backups_grow_and_go_with_the_object() -> None:
+    clock = ManualClock()
+    metrics = OperatorMetrics(clock)
+    metrics.backup("here", "nightly", BackupFigures(good={"postgres": clock.now()}))
+    clock.advance(90)
+    line = 'docuquery_backup_last_good_age_seconds{backup_job="nightly",namespace="here",part="postgres"} 90.0'
+    assert line in metrics.text().decode().splitlines()
+    # What was never proved has no age: an alert on its absence says so, a zero would lie.
+    assert "docuquery_backup_last_verified_age_seconds{" not in metrics.text().decode()
+    metrics.backup_gone("here", "nightly")
+    assert 'backup_job="nightly"' not in metrics.text().decode()

@@ -9,6 +9,12 @@ What the operator may do in a namespace that it watches. docs/rbac.md says why, 
   resources: [incidents]
   verbs: [create, patch]
 - apiGroups: [ops.docuquery.ai]
+  resources: [backupjobs]
+  verbs: [patch]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, patch]
+- apiGroups: [ops.docuquery.ai]
   resources:
     - stacks/status
     - incidents/status
@@ -86,6 +92,9 @@ What the operator may do in a namespace that it watches. docs/rbac.md says why, 
 {{- if and .Values.watchNamespaces (not (has .Release.Namespace .Values.watchNamespaces)) }}
 - apiGroups: [ops.docuquery.ai]
   resources: {{ include "docuquery-operator.kinds" . }}
+  verbs: [list, watch]
+- apiGroups: [batch]
+  resources: [jobs]
   verbs: [list, watch]
 {{- end }}
 {{- end -}}

@@ -7,13 +7,15 @@ from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 
-from ..api.stack import ComponentState, ComponentStatus, Stack, StackStatus
+from ..api.backup_job import BackupJob
+from ..api.stack import ComponentState, ComponentStatus, LastBackup, Stack, StackStatus
 from ..domain import short_faults
+from ..domain.backups.figures import last_backup
 from ..domain.components import component_statuses, service_level_condition, stack_conditions
 from ..domain.detection import storm_brake
 from ..domain.patching import merge_patch
 from ..domain.world import Neighbour
-from ..ports import INCIDENT, JSON, STACK, Key, Ports
+from ..ports import BACKUP_JOB, INCIDENT, JSON, STACK, Key, Ports
 from .blocks import BlockKeeper
 from .detector import Detector
 from .invalid import say_invalid
@@ -39,6 +41,7 @@ class StackController:
         self._returner = Returner(ports)
         self._seen: dict[Key, tuple[int, float, int]] = {}
         self._reminded: dict[Key, int] = {}
+        self._backups: dict[Key, tuple[float, LastBackup | None]] = {}
 
     async def reconcile(self, key: Key) -> float | None:
         """Seconds until the next round of probes."""
@@ -47,6 +50,7 @@ class StackController:
             self._links.drop(key)
             self._seen.pop(key, None)
             self._reminded.pop(key, None)
+            self._backups.pop(key, None)
             await self._returner.gone(key)
             return None
         try:
@@ -86,6 +90,7 @@ class StackController:
                 "conditions": storm_brake(stack, states, conditions, now),
                 "summary": f"{up}/{len(states)}",
                 "open_incidents": await self._open_incidents(key, stack),
+                "last_backup": await self._last_backup(key),
             }
         )
         await self._write(stack, obj, before, status)
@@ -114,7 +119,8 @@ class StackController:
             await self._ports.events.post(STACK, obj, "Warning", "StillPaused", text)
 
     def recount(self, key: Key) -> None:
-        """An incident of this Stack was opened or has ended."""
+        """An incident of this Stack was opened or has ended, or a backup."""
+        self._backups.pop(key, None)
         generation, _, count = self._seen.get(key, (-1, 0.0, 0))
         self._seen[key] = (generation, 0.0, count)
 
@@ -134,6 +140,16 @@ class StackController:
         self._seen[key] = (stack.metadata.generation, now, len(unresolved))
         return len(unresolved)
 
+    async def _last_backup(self, key: Key) -> LastBackup | None:
+        """Of all BackupJobs of the Stack; read at most each 30 s, and anew when one has changed."""
+        now = self._ports.clock.now().timestamp()
+        at, known = self._backups.get(key, (0.0, None))
+        if at and 0 <= now - at < COUNT_SECONDS:
+            return known
+        found = last_backup(key.name, _readable(await self._ports.cluster.list(BACKUP_JOB, key.namespace)))
+        self._backups[key] = (now, found)
+        return found
+
     async def _write(self, stack: Stack, obj: JSON, before: StackStatus, status: StackStatus) -> None:
         changes = merge_patch(before.to_wire() if stack.status else {}, status.to_wire())
         if not changes:
@@ -149,3 +165,14 @@ class StackController:
                 await self._ports.events.post(
                     STACK, obj, "Warning" if down else "Normal", f"Component{component.state}", text
                 )
+
+
+def _readable(objects: Sequence[JSON]) -> list[BackupJob]:
+    """BackupJobs; one that cannot be read says so itself, and proves nothing."""
+    found = []
+    for obj in objects:
+        try:
+            found.append(BackupJob.model_validate(obj))
+        except ValidationError:
+            continue
+    return found

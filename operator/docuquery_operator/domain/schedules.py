@@ -7,7 +7,7 @@ have run several times in a skipped hour runs once, and nothing runs in the seco
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -22,12 +22,13 @@ WIDEST_CHANGE = timedelta(hours=26)
 STEP = timedelta(seconds=1)
 # How far a rule is searched for its next instant: a rule that never comes must not be searched for ever.
 HORIZON = {
-    "YEARLY": timedelta(days=12 * 366),
-    "MONTHLY": timedelta(days=9 * 366),
+    "YEARLY": timedelta(days=9 * 366),
+    "MONTHLY": timedelta(days=4 * 366),
     "WEEKLY": timedelta(days=2 * 366),
     "DAILY": timedelta(days=800),
     "HOURLY": timedelta(days=60),
 }
+LONGEST = (0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _PERIOD = {"WEEKLY": timedelta(weeks=1), "DAILY": timedelta(days=1), "HOURLY": timedelta(hours=1)}
 _UNTIL = re.compile(r"UNTIL=(\d{8}T\d{6})Z")
 _COUNT = re.compile(r";COUNT=\d+")
@@ -167,6 +168,8 @@ def _rule_walls(schedule: Schedule, zone: ZoneInfo, begin: datetime, forward: bo
     frequency = parts.get("FREQ", "")
     if frequency == "HOURLY" and {"BYMONTH", "BYMONTHDAY", "BYYEARDAY", "BYWEEKNO", "BYSETPOS"} & parts.keys():
         raise ScheduleError("rrule: FREQ=HOURLY goes with BYDAY, BYHOUR and BYMINUTE only; use FREQ=DAILY with BYHOUR")
+    if _never(parts):
+        raise ScheduleError(f"rrule '{schedule.rrule}' names a day that none of its months has; write another BYMONTHDAY")
     start = schedule.start.astimezone(zone).replace(tzinfo=None, microsecond=0)
     try:
         count = int(parts["COUNT"]) if "COUNT" in parts else None
@@ -179,6 +182,16 @@ def _rule_walls(schedule: Schedule, zone: ZoneInfo, begin: datetime, forward: bo
         text = f"rrule '{schedule.rrule}' cannot be used: {problem}; write a rule such as FREQ=MONTHLY;BYDAY=3TU"
         raise ScheduleError(text) from problem
     return (wall for wall in times if wall >= begin) if forward else _backwards(times)
+
+
+def _never(parts: Mapping[str, str]) -> bool:
+    """The library would look for such a day through the years, slowly."""
+    try:
+        months = [int(m) for m in parts.get("BYMONTH", "").split(",") if m]
+        days = [abs(int(d)) for d in parts.get("BYMONTHDAY", "").split(",") if d]
+        return bool(days) and all(day > LONGEST[month] for month in months or (1,) for day in days)
+    except (ValueError, IndexError):
+        return False
 
 
 def _backwards(times: Iterator[datetime]) -> Iterator[datetime]:

@@ -11,7 +11,7 @@ import pytest
 from docuquery_operator.api.common import ObjectMeta, Severity
 from docuquery_operator.api.incident import IncidentStatus, Step, StepState, Times
 from docuquery_operator.api.runbook import StepSpec
-from docuquery_operator.api.stack import LastBackup, Stack, StackSpec, StackStatus
+from docuquery_operator.api.stack import LastBackup, PartBackup, Stack, StackSpec, StackStatus
 from docuquery_operator.domain.ledger import Attempt, Ledger
 from docuquery_operator.domain.rails import first_refusal
 from docuquery_operator.domain.rails.candidate import Candidate
@@ -20,6 +20,14 @@ from docuquery_operator.domain.world import Neighbour, PlannedStep, Risk, Target
 
 NOW = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
+WITH_STORES = StackSpec.model_validate(
+    {
+        "components": {
+            name: {"type": kind, "workload": {"kind": "StatefulSet", "name": name}}
+            for name, kind in (("postgres", "PostgreSQL"), ("qdrant", "Qdrant"), ("redis", "Redis"))
+        }
+    }
+)
 
 
 def attempt(minutes_ago: float, outcome: str = "Healed", cause: str = "Other", action: str = "restartWorkload") -> Attempt:
@@ -59,8 +67,10 @@ def planned_with(**changes: Any) -> Candidate:
 
 
 def with_backup(c: Candidate, hours: float, verified: bool, severity: Severity = Severity.P2) -> Candidate:
-    last = LastBackup(time=NOW - timedelta(hours=hours), verified=verified)
-    stack = c.stack.model_copy(update={"status": StackStatus(last_backup=last)})
+    at = NOW - timedelta(hours=hours)
+    part = PartBackup(part="postgres", time=at, proved_time=at if verified else None)
+    last = LastBackup(time=at, verified=verified, parts=[part])
+    stack = c.stack.model_copy(update={"status": StackStatus(last_backup=last), "spec": WITH_STORES})
     return replace(c, stack=stack, status=c.status.model_copy(update={"severity": severity}))
 
 
@@ -230,3 +240,11 @@ def test_a_remedy_that_mostly_failed_asks_first(outcomes: list[str], asks: bool)
     assert not demoted(candidate(**ledger(*old))), "a week later it is tried again"
     others = [replace(a, cause="Other") for a in tried]
     assert not demoted(candidate(**ledger(*others)))
+
+
+@pytest.mark.parametrize("component", ["qdrant", "redis"])
+def test_a_proven_backup_of_one_store_opens_the_gate_of_no_other(component: str) -> None:
+    c = with_backup(planned_with(risk=Risk.DATA), hours=1, verified=True)
+    refusal = first_refusal(replace(c, planned=replace(c.planned, component=component)))
+    assert refusal is not None
+    assert refusal.reason == "NoBackup"

@@ -137,9 +137,15 @@ def test_an_unknown_zone_says_what_to_write() -> None:
         cron("0 2 * * *", "Mars/Olympus_Mons")
 
 
-@pytest.mark.parametrize("text", ["FREQ=MONTHLY;BYMONTH=2;BYMONTHDAY=30", "FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30"])
-def test_a_rule_that_never_comes_is_not_searched_for_ever(text: str) -> None:
-    assert shown(rule(text, "2020-01-01T00:00"), "2026-01-01T00:00") == []
+@pytest.mark.parametrize("text", ["FREQ=MONTHLY;BYMONTH=2;BYMONTHDAY=30", "FREQ=YEARLY;BYMONTH=4,6;BYMONTHDAY=-31"])
+def test_a_rule_that_never_comes_says_so(text: str) -> None:
+    with pytest.raises(ScheduleError, match="names a day that none of its months has"):
+        rule(text, "2020-01-01T00:00")
+
+
+def test_a_rule_that_comes_seldom_is_found() -> None:
+    leap = rule("FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=29", "2020-01-01T00:00", "Etc/UTC")
+    assert shown(leap, "2026-01-01T00:00", 1) == ["2028-02-29 00:00"]
 
 
 def test_a_cron_that_never_comes_has_no_instants() -> None:

@@ -89,7 +89,9 @@ class Seen:
 def test_nothing_is_registered_but_events() -> None:
     """Any other kind of handler would write annotations or finalizers on users' objects."""
     r = Seen().registry
-    assert sorted(str(h.id) for h in r._watching.get_all_handlers()) == ["canary", "watch-incidents", "watch-stacks"]
+    assert sorted(str(h.id) for h in r._watching.get_all_handlers()) == [
+        "canary", "watch-incidents", "watch-jobs", "watch-stacks",
+    ]  # fmt: skip
     for other in (r._changing, r._spawning, r._indexing, r._webhooks):
         assert list(other.get_all_handlers()) == []
 

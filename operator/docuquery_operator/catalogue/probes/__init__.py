@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..base import Probe
+from .backups import Backups
 from .blocking import ClientBlocking
 from .celery import CeleryFailures, CeleryQueue, CeleryWorkers, QuarantineProbe
 from .http import HttpHealth
@@ -19,6 +20,7 @@ from .workload import Workload
 
 _ALL: tuple[Probe, ...] = (
     Workload(),
+    Backups(),
     Scaling(),
     ServiceNetwork(),
     HttpHealth(),

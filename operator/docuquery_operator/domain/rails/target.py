@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from ...api.common import Severity, format_time
+from ...api.stack import PartBackup
+from ..backups.figures import PART_OF
 from ..world import Refusal, Risk, World
 from .candidate import Candidate
 
@@ -74,16 +76,26 @@ def backup_gate(c: Candidate) -> Refusal | None:
     """Rule 19: nothing risks data that no proven copy could bring back."""
     if c.planned.risk is not Risk.DATA or not c.planned.backup:
         return None
-    last = c.stack.status.last_backup if c.stack.status else None
+    name, last = c.planned.component, _backup_of(c)
     limit = BACKUP_AGE_P0 if c.status.severity is Severity.P0 else BACKUP_AGE
-    if last is not None and last.verified and c.now - last.time <= limit:
+    proved = last.proved_time if last else None
+    if proved is not None and c.now - proved <= limit:
         return None
-    wanted = f"{c.planned.action} needs a verified one, at most {int(limit.total_seconds() // 3600)}h old"
+    hours = int(limit.total_seconds() // 3600)
+    wanted = f"{c.planned.action} needs one that a restore has proved, at most {hours}h old"
     if last is None:
-        return Refusal("19-backup", "NoBackup", f"there is no backup; {wanted}")
-    state = "verified" if last.verified else "not verified"
-    text = f"the newest backup is of {format_time(last.time)} and {state}; {wanted}"
+        return Refusal("19-backup", "NoBackup", f"there is no backup of {name}; {wanted}")
+    state = f"the newest that is proved of {format_time(proved)}" if proved else "none is proved by a restore"
+    text = f"the newest backup of {name} is of {format_time(last.time)}, {state}; {wanted}"
     return Refusal("19-backup", "BackupNotFit", text)
+
+
+def _backup_of(c: Candidate) -> PartBackup | None:
+    """The backup of what the step would put at risk; none of what backups do not hold, such as Redis."""
+    component = c.stack.spec.components.get(c.planned.component)
+    part = PART_OF.get(component.type) if component else None
+    last = c.stack.status.last_backup if c.stack.status else None
+    return next((p for p in last.parts if p.part == part), None) if last else None
 
 
 def git(c: Candidate) -> Refusal | None:
