@@ -125,7 +125,7 @@ def test_defaults_are_those_of_the_operator(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setenv(name, value)
     settings = Settings()
     monkeypatch.undo()
-    given_by_the_pod = {"namespace", "instance"}
+    given_by_the_pod = {"image", "namespace", "instance"}
     assert settings.model_dump(exclude=given_by_the_pod) == Settings().model_dump(exclude=given_by_the_pod)
 
 

@@ -57,7 +57,7 @@ class BackupJobController:
         await self._mark(job, obj)
         work = job.status.work if job.status else None
         facts = await self._movers.look(key.namespace, key.name, job.metadata.uid, work)
-        references = await self._references(job, facts)
+        references = References() if runs.finished(job) else await self._reader.references(job)
         world = await self._world(job, references, facts)
         now = self._ports.clock.now()
         plan = runs.decide(job, world, now)
@@ -67,12 +67,6 @@ class BackupJobController:
         return None if plan.look_again is None else max(SHORTEST_LOOK, (plan.look_again - now).total_seconds())
 
     # Read
-
-    async def _references(self, job: BackupJob, facts: JobFacts) -> References:
-        """Nothing but the Job matters while it runs."""
-        if facts.state is JobState.RUNNING:
-            return References()
-        return await self._reader.references(job)
 
     async def _world(self, job: BackupJob, references: References, facts: JobFacts) -> BackupWorld:
         namespace = job.metadata.namespace
@@ -131,7 +125,7 @@ class BackupJobController:
             await self._movers.cancel(namespace, name, plan.cancel)
         work = plan.start
         if work is None and await self._lacks_request(job, plan.status.work, facts):
-            work, references = plan.status.work, await self._reader.references(job)
+            work = plan.status.work
         if work is not None:
             await self._start(job, work, references)
 

@@ -45,6 +45,15 @@ def decide(job: BackupJob, world: BackupWorld, now: datetime) -> BackupPlan:
     return BackupPlan(status, min(d.looks, default=None), d.start, d.cancel, news=tuple(d.news))
 
 
+def finished(job: BackupJob) -> bool:
+    """A BackupJob without schedule that has nothing left to do: what it once rested on may go."""
+    d = Draft(job, BackupWorld(), job.metadata.creation_timestamp or datetime.max)
+    own = d.own_run() if job.spec.schedule is None else None
+    if own is None or own.state == "Running" or d.work is not None or d.view.due_again or d.going() is not None:
+        return False
+    return own.state == "Failed" or own.verified != "Pending" or own.checks >= CHECK_TRIES
+
+
 def deleted(job: BackupJob, world: BackupWorld, now: datetime) -> BackupPlan:
     """The object is going: with deletionPolicy Delete its sets go first, after whatever is at work has ended."""
     d = Draft(job, world, now)

@@ -1,0 +1,18 @@
+"""The operator's own process loads nothing of what only Jobs need, and schedules only where there are some."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("obstore", "zstandard", "pyrage", "qdrant_edge", "croniter", "docuquery_operator.mover")
+
+
+@pytest.mark.timeout(60)
+def test_nothing_heavy_is_loaded_at_the_start() -> None:
+    code = "import sys, docuquery_operator.__main__; print(*sorted(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "docuquery_operator.controllers.backup_job" in loaded
+    assert [m for m in loaded if any(m == h or m.startswith(f"{h}.") for h in HEAVY)] == []
