@@ -11,9 +11,10 @@ from ...api.backup_job import SqlAssertion
 from ...domain.backups.manifest import Check, DatabaseFacts, Manifest, PostgresPart
 from ..contracts import DamagedError, MoverError, ObjectReader, Report
 from .compare import Answer, Copy, compare, timed
+from .creation import creation, plain_creation
 from .fill import Dump, fill
 from .process import Kit, ToolError
-from .session import Login, Session, connect, literal, quoted
+from .session import Login, Session, connect, quoted
 from .throwaway import SUPERUSER, throwaway
 from .tools import Tools, chosen, installed
 from .words import lacking, shortened
@@ -108,7 +109,7 @@ class _Drill:
             have = {row["name"] for row in await session.rows(AVAILABLE)}
             if missing := sorted(self._facts.extensions.keys() - have):
                 return None, f"the drill's server lacks the extension {', '.join(missing)}"
-            note = await create(session, self._facts, self._facts.name, SUPERUSER)
+            note = await create(session, self._facts, self._facts.name)
         try:
             await fill(self._dump, self._kit, self._tools, self._facts.name)
         except ToolError as problem:
@@ -156,30 +157,15 @@ async def answer(session: Session, query: str) -> str | None:
     return found
 
 
-async def create(session: Session, facts: DatabaseFacts, name: str, fallback: str) -> str:
-    """An empty database of the original's form; a note when the server at hand has not its locale.
-
-    fallback: '' to fail then; else the locale C is taken, which changes sorting and nothing of the content.
-    """
+async def create(session: Session, facts: DatabaseFacts, name: str) -> str:
+    """An empty database of the original's form; a note when the server at hand has not its locale."""
     if name == "postgres":
         await session.execute("drop database if exists postgres")
     try:
         await session.execute(creation(facts, name))
         return ""
     except MoverError as problem:
-        if not fallback or not lacking(problem.message):
+        if not lacking(problem.message):
             raise
-    owner, encoding = quoted(facts.owner), literal(facts.encoding)
-    await session.execute(f"create database {quoted(name)} owner {owner} template template0 encoding {encoding} locale 'C'")
+    await session.execute(plain_creation(facts, name))
     return f"restored with locale C, as this server has not {facts.collate}"
-
-
-def creation(facts: DatabaseFacts, name: str) -> str:
-    """CREATE DATABASE with encoding, locale and owner of the original."""
-    words = [f"owner {quoted(facts.owner)}", "template template0", f"encoding {literal(facts.encoding)}"]
-    words += [f"lc_collate {literal(facts.collate)}", f"lc_ctype {literal(facts.ctype)}"]
-    if facts.locale_provider == "i":
-        words += ["locale_provider icu", f"icu_locale {literal(facts.locale)}"]
-    elif facts.locale_provider == "b":
-        words += ["locale_provider builtin", f"builtin_locale {literal(facts.locale)}"]
-    return f"create database {quoted(name)} {' '.join(words)}"

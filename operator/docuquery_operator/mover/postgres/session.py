@@ -144,6 +144,13 @@ class Session:
                 await cursor.execute(statement.encode(), values, prepare=True)
                 return cursor.rowcount
 
+    async def columns(self, query: str) -> int:
+        """Number of columns that a query of somebody else's gives."""
+        with translated(f"a query in database {self.database}"):
+            async with psycopg.AsyncRawCursor(self._connection) as cursor:
+                await cursor.execute(f"select * from ({query}\n) as t limit 0".encode(), prepare=True)
+                return len(cursor.description or ())
+
     async def stream(self, query: str) -> AsyncIterator[tuple[Any, ...]]:
         """Rows of one query of somebody else's, one at a time; the server refuses text that holds several."""
         with translated(f"a query in database {self.database}"):

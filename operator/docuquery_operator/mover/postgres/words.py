@@ -54,6 +54,12 @@ MEANINGS = (
         retry=True,
     ),
     _meaning(r"database \".*?\" does not exist", "NoDatabase", "Correct the name of the database, or create it."),
+    _meaning(
+        r"is being accessed by other users",
+        "InUse",
+        "Sessions hold the database that cannot be ended, such as a superuser's, or a prepared transaction: end them.",
+        retry=True,
+    ),
     _meaning(r"relation \".*?\" does not exist", "TableVanished", "A table was dropped meanwhile; try again.", retry=True),
     _meaning(
         r"no space left on device|disk full|could not extend file",
