@@ -21,6 +21,7 @@ from .adapters.postgres import PsycopgDatabase
 from .adapters.qdrant import QdrantRest
 from .adapters.quarantine import RedisQuarantine
 from .adapters.redis import RedisPy
+from .adapters.redis_aside import SwappedDatabases
 from .adapters.redis_keys import ScannedKeys
 from .catalogue import runbooks
 from .cli import catalogue, crds, lint
@@ -70,6 +71,7 @@ async def run(settings: Settings) -> int:
             database=PsycopgDatabase(),
             redis=RedisPy(),
             redis_keys=ScannedKeys(),
+            aside=SwappedDatabases(),
             celery=RedisCelery(),
             quarantine=RedisQuarantine(),
             qdrant=QdrantRest(),

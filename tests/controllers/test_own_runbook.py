@@ -22,6 +22,7 @@ from docuquery_operator.ports import (
     RUNBOOK,
     STACK,
     STATEFUL_SET,
+    Aside,
     Blocker,
     CeleryFacts,
     CeleryTask,
@@ -103,6 +104,12 @@ def background(rig: Rig) -> None:
     rig.celery_overlay = busy
 
 
+def set_aside(rig: Rig) -> None:
+    """A Redis whose data lies aside."""
+    rig.with_redis()
+    rig.redis.aside = Aside("aside", 0, 3, "a1", rig.clock.now().timestamp())
+
+
 def autoscaled(rig: Rig) -> None:
     """An autoscaler keeps the number of the database's pods."""
     spec = {"scaleTargetRef": {"kind": "StatefulSet", "name": "postgres"}, "maxReplicas": 3}
@@ -131,6 +138,7 @@ def worlds() -> dict[str, Callable[[Rig], Any]]:
         "with blocking": with_blocking,
         "background tasks": background,
         "autoscaled": autoscaled,
+        "set aside": set_aside,
         "no workload": lambda rig: rig.server.remove(STATEFUL_SET, NAMESPACE, "postgres"),
     }
 

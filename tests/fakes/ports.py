@@ -13,6 +13,7 @@ from docuquery_operator.domain.backups.figures import BackupFigures
 from docuquery_operator.ports import (
     BODY_LIMIT,
     JSON,
+    Aside,
     Batch,
     CeleryFacts,
     CeleryTarget,
@@ -90,6 +91,9 @@ class RedisState:
     now: Callable[[], float] = lambda: 0.0
     dropped: list[str] = field(default_factory=list)
     drops_at_once: int = 1_000_000
+    aside: Aside = field(default_factory=lambda: Aside("none"))
+    spare: dict[str, tuple[str, float]] = field(default_factory=dict)
+    swaps: list[str] = field(default_factory=list)
 
     def there(self, key: str) -> str:
         """Value of a key whose time is not up."""
@@ -186,6 +190,56 @@ class FakeRedisKeys:
             return KeyCount(len(some), at_least=left)
 
         return await self._faults.around("drop keys", effect)
+
+
+class FakeAside:
+    """ports.RedisAside, over the keys of the fake server."""
+
+    def __init__(self, state: RedisState, faults: Faults) -> None:
+        self._state = state
+        self._faults = faults
+
+    async def look(self, target: RedisTarget, timeout: float) -> Aside | None:
+        async def effect() -> Aside | None:
+            if self._state.answer(target.host).outcome != "ok":
+                return None
+            return replace(self._state.aside, live=len(self._state.set_keys))
+
+        return await self._faults.around("aside look", effect)
+
+    async def done(self, target: RedisTarget, attempt: str, timeout: float) -> bool | None:
+        async def effect() -> bool | None:
+            return attempt in self._state.swaps
+
+        return await self._faults.around("aside done", effect)
+
+    async def set_aside(self, target: RedisTarget, attempt: str, timeout: float) -> str:
+        return await self._change("set aside", attempt, None, "aside")
+
+    async def put_back(self, target: RedisTarget, attempt: str, aside: Aside, timeout: float) -> str:
+        return await self._change("put back", attempt, aside, "replaced")
+
+    async def drop(self, target: RedisTarget, attempt: str, aside: Aside, timeout: float) -> str:
+        return await self._change("drop aside", attempt, aside, "")
+
+    async def _change(self, name: str, attempt: str, meant: Aside | None, becomes: str) -> str:
+        async def effect() -> str:
+            state = self._state
+            if attempt in state.swaps:
+                return ""
+            there = state.aside
+            if (meant is None and there.state != "none") or (
+                meant is not None and (there.attempt, there.keys) != (meant.attempt, meant.keys)
+            ):
+                return "what lies aside is another by now"
+            state.swaps.append(attempt)
+            live, state.set_keys = state.set_keys, (state.spare if becomes else state.set_keys)
+            state.spare = live if becomes else {}
+            keys = len(state.spare)
+            state.aside = Aside(becomes, 0, keys, attempt, state.now()) if keys else Aside("none")
+            return ""
+
+        return await self._faults.around(name, effect)
 
 
 @dataclass

@@ -46,6 +46,7 @@ from tests.fakes.links import FakeLinks
 from tests.fakes.ports import (
     CeleryState,
     DatabaseState,
+    FakeAside,
     FakeCelery,
     FakeDatabase,
     FakeEvents,
@@ -246,6 +247,7 @@ class Rig:
             database=FakeDatabase(self.database, faults),
             redis=FakeRedis(self.redis, faults),
             redis_keys=FakeRedisKeys(self.redis, faults),
+            aside=FakeAside(self.redis, faults),
             celery=FakeCelery(self.celery, faults),
             quarantine=FakeQuarantine(self.celery, faults),
             qdrant=FakeQdrant(self.qdrant, faults),

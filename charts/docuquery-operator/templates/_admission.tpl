@@ -185,11 +185,13 @@ variables:
       object.spec.?causes.orValue([]).exists(c, c.?remediate.orValue([]).exists(s,
       !(s.action in ['waitForRecovery', 'proposeMemory', 'proposeVolume', 'proposeScaling',
       'terminateIdleSessions', 'terminateBlocker', 'killIdleClients', 'dropCacheKeys', 'blockClients',
+      'setAsideRedis', 'putBackRedis', 'dropRedisAside',
       'quarantineQueue', 'putBackQuarantine', 'dropQuarantine', 'optimizeCollections'])))
   - name: endsSessions
     expression: >-
       object.spec.?causes.orValue([]).exists(c, c.?remediate.orValue([]).exists(s,
       s.action in ['terminateIdleSessions', 'terminateBlocker', 'killIdleClients', 'dropCacheKeys', 'blockClients',
+      'setAsideRedis', 'putBackRedis', 'dropRedisAside',
       'quarantineQueue', 'putBackQuarantine', 'dropQuarantine', 'optimizeCollections']))
 validations:
   - expression: "!(variables.changed && variables.restarts) || variables.mayRestart"

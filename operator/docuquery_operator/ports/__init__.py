@@ -60,7 +60,7 @@ from .network import BODY_LIMIT, HttpAnswer, Network
 from .postgres import Blocker, Database, DatabaseFacts, DatabaseTarget, Session
 from .process import Clock, Events, Leader, Metrics, Self
 from .qdrant import Qdrant, QdrantAnswer, QdrantCluster, QdrantCollection, QdrantFacts, QdrantTarget
-from .redis import ClientIdentity, KeyCount, Redis, RedisClient, RedisFacts, RedisKeys, RedisTarget
+from .redis import Aside, ClientIdentity, KeyCount, Redis, RedisAside, RedisClient, RedisFacts, RedisKeys, RedisTarget
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,7 @@ class Ports:
     database: Database
     redis: Redis
     redis_keys: RedisKeys
+    aside: RedisAside
     celery: Celery
     quarantine: Quarantine
     qdrant: Qdrant
@@ -114,6 +115,7 @@ __all__ = [
     "STATEFUL_SET",
     "WORKLOADS",
     "ApiError",
+    "Aside",
     "Batch",
     "Blocker",
     "Celery",
@@ -148,6 +150,7 @@ __all__ = [
     "QdrantTarget",
     "Quarantine",
     "Redis",
+    "RedisAside",
     "RedisClient",
     "RedisFacts",
     "RedisKeys",

@@ -105,3 +105,40 @@ class RedisKeys(Protocol):
 
     async def drop(self, target: RedisTarget, pattern: str, most: int, timeout: float) -> KeyCount:
         """UNLINK the keys that match, at most so many and within `timeout` seconds; at_least: some may be left."""
+
+
+@dataclass(frozen=True)
+class Aside:
+    """What lies in the spare database of a server, and how much is in the one in use.
+
+    state: none, aside (all that was there, set aside), replaced (what a put-back has replaced), foreign (somebody else's
+    keys). attempt: who has put it there. keys, live: numbers of keys. since: Unix time.
+    """
+
+    state: str
+    live: int = 0
+    keys: int = 0
+    attempt: str = ""
+    since: float = 0.0
+
+
+class RedisAside(Protocol):
+    """All data of a server exchanged at once with an empty spare database. Repeating a call of one attempt changes nothing.
+
+    Nothing is copied and nothing is lost: both databases change their numbers in one step of the server.
+    """
+
+    async def look(self, target: RedisTarget, timeout: float) -> Aside | None:
+        """What is there; None without an answer, or where the server has no spare database."""
+
+    async def done(self, target: RedisTarget, attempt: str, timeout: float) -> bool | None:
+        """Whether this attempt has had its effect; None without an answer."""
+
+    async def set_aside(self, target: RedisTarget, attempt: str, timeout: float) -> str:
+        """Exchange both; '' or why nothing was done."""
+
+    async def put_back(self, target: RedisTarget, attempt: str, aside: Aside, timeout: float) -> str:
+        """Exchange both again, if what lies aside is still this; what has come since then lies aside."""
+
+    async def drop(self, target: RedisTarget, attempt: str, aside: Aside, timeout: float) -> str:
+        """Delete what lies aside, if it is still this."""

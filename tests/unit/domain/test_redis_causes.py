@@ -18,6 +18,7 @@ FINE: dict[str, dict[str, Any]] = {
     "workload": {"exists": True, "ready": 1, "wanted": 1, "pods": 1, "terminating": 0, "crashLoop": False, "oomKilled": False,
                  "starting": False, "nodeLost": False, "unschedulable": "", "reason": "", "state": "running"},
     "network": {"broken": False, "endpoints": 1},
+    "aside": {"state": "none", "keys": 0, "liveKeys": 7},
     "api": {"reachable": True, "redis": "up"},
 }  # fmt: skip
 DOWN = {"ok": False, "outcome": "refused", "direct": "refused", "server": ""}
@@ -82,6 +83,24 @@ CASES: list[tuple[str, dict[str, dict[str, Any]]]] = [
     ("Unknown", {"ready": behind("error")}),
     ("Unknown", {"api": api("other")}),
 ]
+# What two persons want of a server that is well.
+WISHES = [
+    ("DataSetAside", "SetAside", {}),
+    ("DataPutBack", "PutBack", {"state": "aside", "keys": 9}),
+    ("DataDrop", "Drop", {"state": "aside", "keys": 9}),
+    ("DataDrop", "Drop", {"state": "replaced", "keys": 9}),
+]
+NO_WISHES = [
+    ("SetAside", {"liveKeys": 0}),
+    ("SetAside", {"state": "aside", "keys": 9}),
+    ("SetAside", {"state": "foreign", "keys": 9}),
+    ("PutBack", {}),
+    ("PutBack", {"state": "replaced", "keys": 9}),
+    ("Drop", {}),
+    ("Drop", {"state": "foreign", "keys": 9}),
+    ("Keep", {"state": "aside", "keys": 9}),
+]
+KEEP = {"data": "Keep"}
 MAY_RESTART_REDIS = {"OOMKilled", "CrashLoop", "ProcessDown"}
 
 
@@ -94,14 +113,27 @@ def findings(changes: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 @pytest.mark.parametrize(("cause", "changes"), CASES)
 def test_findings_name_the_cause(cause: str, changes: dict[str, dict[str, Any]]) -> None:
-    verdict = judge(RUNBOOK, findings(changes), {})
+    verdict = judge(RUNBOOK, findings(changes), KEEP)
     assert verdict.symptom is True
     assert verdict.diagnosis is not None
     assert verdict.diagnosis.name == cause
 
 
+@pytest.mark.parametrize(("cause", "wish", "aside"), WISHES)
+def test_a_wish_names_its_cause(cause: str, wish: str, aside: dict[str, Any]) -> None:
+    verdict = judge(RUNBOOK, findings({"aside": aside}), {"data": wish})
+    assert verdict.symptom is True
+    assert verdict.diagnosis is not None
+    assert verdict.diagnosis.name == cause
+
+
+@pytest.mark.parametrize(("wish", "aside"), NO_WISHES)
+def test_what_is_not_there_to_be_done_is_no_symptom(wish: str, aside: dict[str, Any]) -> None:
+    assert judge(RUNBOOK, findings({"aside": aside}), {"data": wish}).symptom is False
+
+
 def test_every_cause_has_a_case() -> None:
-    assert {c.name for c in RUNBOOK.causes} == {cause for cause, _ in CASES}
+    assert {c.name for c in RUNBOOK.causes} == {case[0] for case in [*CASES, *WISHES]}
 
 
 @pytest.mark.parametrize("cause", RUNBOOK.causes, ids=lambda c: c.name)
@@ -115,23 +147,23 @@ def test_only_causes_that_a_restart_can_cure_have_one(cause: Any) -> None:
 
 
 def test_no_fault_no_symptom() -> None:
-    assert judge(RUNBOOK, FINE, {}).symptom is False
+    assert judge(RUNBOOK, FINE, KEEP).symptom is False
 
 
 def test_no_data_is_neither_good_nor_bad() -> None:
-    assert judge(RUNBOOK, {**FINE, "ready": {"summary": "the probe gave no answer"}}, {}).symptom is None
+    assert judge(RUNBOOK, {**FINE, "ready": {"summary": "the probe gave no answer"}}, KEEP).symptom is None
 
 
 def test_an_api_that_answers_nobody_is_no_proof_that_clients_reach_redis() -> None:
-    assert judge(RUNBOOK, {**FINE, "api": {"reachable": False}}, {}).symptom is None
-    assert judge(RUNBOOK, {**FINE, "api": {"reachable": True}}, {}).symptom is False
+    assert judge(RUNBOOK, {**FINE, "api": {"reachable": False}}, KEEP).symptom is None
+    assert judge(RUNBOOK, {**FINE, "api": {"reachable": True}}, KEEP).symptom is False
     without = {name: finding for name, finding in FINE.items() if name != "api"}
-    assert judge(RUNBOOK, without, {}).symptom is False
+    assert judge(RUNBOOK, without, KEEP).symptom is False
 
 
 def test_redis_is_not_restarted_while_it_may_be_reading_its_data_back() -> None:
     seen = findings({"ready": DOWN}) | {"persistence": {"summary": "could not be read"}}
-    diagnosis = judge(RUNBOOK, seen, {}).diagnosis
+    diagnosis = judge(RUNBOOK, seen, KEEP).diagnosis
     assert diagnosis is not None
     assert (diagnosis.name, diagnosis.confidence) == ("ProcessDown", "Medium")
     assert diagnosis.would_worsen("restartWorkload") == "Loading"

@@ -9,6 +9,7 @@ from .clients import KillIdleClients
 from .optimize_collections import OptimizeCollections
 from .passive import ProposeMemory, ProposeScaling, ProposeVolume, WaitForRecovery
 from .quarantine import DropQuarantine, PutBackQuarantine, QuarantineQueue
+from .redis_aside import DropRedisAside, PutBackRedis, SetAsideRedis
 from .restart_workload import RestartWorkload
 from .scale_workload import ScaleWorkload
 from .sessions import RestartLeakingClient, TerminateBlocker, TerminateIdleSessions
@@ -20,6 +21,9 @@ _ALL: tuple[Action, ...] = (
     TerminateBlocker(),
     KillIdleClients(),
     DropCacheKeys(),
+    SetAsideRedis(),
+    PutBackRedis(),
+    DropRedisAside(),
     BlockClients(),
     QuarantineQueue(),
     PutBackQuarantine(),

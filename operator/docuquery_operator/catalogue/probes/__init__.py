@@ -12,6 +12,7 @@ from .postgres import PostgresConnections, PostgresDisk, PostgresLocks, Postgres
 from .qdrant import QdrantClusterState, QdrantCollections, QdrantReady, QdrantSearch
 from .ratelimit import ApiRefusals, RateLimitKeys, RateLimits
 from .redis import RedisClients, RedisMemory, RedisPersistence, RedisReady
+from .redis_aside import RedisAsideProbe
 from .rollout import Rollout
 from .scaling import Scaling
 from .service_level import ServiceLevelProbe
@@ -36,6 +37,7 @@ _ALL: tuple[Probe, ...] = (
     RedisClients(),
     RedisMemory(),
     RedisPersistence(),
+    RedisAsideProbe(),
     ApiRefusals(),
     ApiTraffic(),
     RateLimits(),
