@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from ...domain.backups.manifest import CollectionFacts, ObjectEntry, ObjectKind, QdrantPart, ShardFacts, Skipped
@@ -13,8 +12,10 @@ from ..chunks import counted
 from ..clock import now
 from ..contracts import MoverError, ObjectWriter, Report
 from . import facts, snapshots
+from .build import custom_sharding
 from .client import AnswerError
-from .peers import Cluster, Replica, opened, replicas
+from .names import parsed, unused
+from .peers import Cluster, Replica, look, opened, replicas
 from .records import sample_hash
 
 ALL = "*"
@@ -25,45 +26,44 @@ async def back_up(request: QdrantRequest, secrets: Path, writer: ObjectWriter, r
     """Save the collections. MoverError when one that is named is not there or a shard cannot be had whole."""
     async with opened(request, secrets) as cluster:
         cut_at = now()
-        aliases = await facts.aliases(cluster.client)
-        names = await _chosen(cluster, request.collections, aliases)
+        names, left_out = await _chosen(cluster, request.collections)
         saved = [await _Collection(cluster, name, writer, report).save(request) for name in names]
-        after = await facts.aliases(cluster.client)
-        placed, skipped = _with_aliases(saved, after)
+        placed, skipped = _with_aliases(saved, await facts.aliases(cluster.client))
         return QdrantPart(
             version=cluster.version,
             distributed=cluster.distributed,
             cut_at=cut_at,
             finished_at=now(),
             collections=placed,
-            skipped=skipped + [_unusual(each) for each in placed if _custom(each.config)],
+            skipped=left_out + skipped + [_unusual(each) for each in placed if custom_sharding(each.config)],
         )
 
 
-async def _chosen(cluster: Cluster, wanted: list[str], aliases: dict[str, str]) -> list[str]:
-    there = await facts.names(cluster.client)
+async def _chosen(cluster: Cluster, wanted: list[str]) -> tuple[list[str], list[Skipped]]:
+    """Names of collections, and those left out of all."""
+    live = await look(cluster)
+    there, aliases = sorted(live.collections), live.aliases
     if ALL in wanted:
-        return there
+        copies = unused(live)
+        reason = "a copy that a restore has made and nothing uses; name it to have it saved"
+        return [name for name in there if name not in copies], [Skipped(what=name, reason=reason) for name in copies]
     missing = [name for name in wanted if aliases.get(name, name) not in there]
     if missing:
         known = ", ".join(sorted([*there, *aliases])[:20]) or "none"
         message = f"there is no collection {', '.join(repr(name) for name in missing)}; there are: {known}"
         raise MoverError("CollectionMissing", message, retry=False)
-    return sorted({aliases.get(name, name) for name in wanted})
+    return sorted({aliases.get(name, name) for name in wanted}), []
 
 
 def _with_aliases(saved: list[CollectionFacts], aliases: dict[str, str]) -> tuple[list[CollectionFacts], list[Skipped]]:
     """Aliases as they are after the last snapshot; one that points elsewhere by then is told."""
     names = {each.name for each in saved}
+    aliases = {alias: target for alias, target in aliases.items() if not parsed(alias)}
     own = {name: sorted(alias for alias, target in aliases.items() if target == name) for name in names}
     others = sorted(f"{alias} (of {target})" for alias, target in aliases.items() if target not in names)
     reason = "their collections were not asked for"
     skipped = [Skipped(what=f"aliases {', '.join(others[:20])}", reason=reason)] if others else []
     return [each.model_copy(update={"aliases": own[each.name]}) for each in saved], skipped
-
-
-def _custom(config: dict[str, Any]) -> bool:
-    return bool((config.get("params") or {}).get("sharding_method") == "custom")
 
 
 def _unusual(collection: CollectionFacts) -> Skipped:

@@ -14,6 +14,8 @@ SCORE = 1e-3
 OVERLAP = 0.9
 SHOWN = 5
 
+Outcome = tuple[bool | None, str]
+
 
 def compared(collection: CollectionFacts, answers: Sequence[Answer]) -> list[Check]:
     """One check for each kind of damage that the engine itself does not notice."""
@@ -25,10 +27,22 @@ def compared(collection: CollectionFacts, answers: Sequence[Answer]) -> list[Che
         ("vectors", _vectors(answers)),
         ("selfSearch", _self_search(answers)),
     ]
+    return _checks(collection, found)
+
+
+def compared_live(collection: CollectionFacts, answer: Answer) -> list[Check]:
+    """The same for a collection that was restored on a server; points that its log held beyond the cut are no failure."""
+    found = [
+        ("count", _count(collection, answer.points)),
+        ("payloadSchema", _schema(collection, [answer])),
+        ("sample", _sample(collection, [answer])),
+        ("canaries", _canaries(collection, [answer])),
+    ]
+    return _checks(collection, found)
+
+
+def _checks(collection: CollectionFacts, found: Sequence[tuple[str, Outcome]]) -> list[Check]:
     return [Check(name=f"qdrant/{collection.name}/{name}", ok=ok, detail=detail[:512]) for name, (ok, detail) in found]
-
-
-Outcome = tuple[bool | None, str]
 
 
 def _count(collection: CollectionFacts, points: int) -> Outcome:

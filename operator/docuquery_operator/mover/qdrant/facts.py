@@ -60,19 +60,23 @@ async def first_reading(client: Client, collection: str, canaries: int, sample: 
     chosen = await _by_chance(client, collection, max(sample, canaries)) if points else []
     read = await _retrieved(client, collection, chosen)
     asked = [canary for point in read for canary in _questions(info, point)][:canaries]
-    answered = [await _answered(client, collection, canary) for canary in asked]
-    return Facts(points, info, tuple(answered), _hashes(read[:sample]))
+    asked_now = [await answered(client, collection, canary) for canary in asked]
+    return Facts(points, info, tuple(asked_now), _hashes(read[:sample]))
 
 
 async def second_reading(client: Client, collection: str, first: Facts) -> Facts:
     """After it: the same questions. Only what answers the same both times is kept, as only that must be in the copy."""
     points = await exact_count(client, collection)
     info = await describe(client, collection)
-    read = await _retrieved(client, collection, [_wire_id(each) for each in first.samples])
-    again = _hashes(read)
+    again = await sampled(client, collection, list(first.samples))
     samples = {each: digest for each, digest in first.samples.items() if again.get(each) == digest}
-    answered = [(canary, await _answered(client, collection, canary)) for canary in first.canaries]
-    return Facts(points, info, tuple(before for before, after in answered if _same(before, after)), samples)
+    pairs = [(canary, await answered(client, collection, canary)) for canary in first.canaries]
+    return Facts(points, info, tuple(before for before, after in pairs if _same(before, after)), samples)
+
+
+async def sampled(client: Client, collection: str, ids: list[str]) -> dict[str, str]:
+    """Hash by id of these points, as far as they are there."""
+    return _hashes(await _retrieved(client, collection, [_wire_id(each) for each in ids]))
 
 
 def dense_vectors(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -123,7 +127,8 @@ def _questions(info: dict[str, Any], point: dict[str, Any]) -> list[Canary]:
     return [Canary(vector_name=name, vector=named[name], expected=[]) for name in wanted if named.get(name)]
 
 
-async def _answered(client: Client, collection: str, canary: Canary) -> Canary:
+async def answered(client: Client, collection: str, canary: Canary) -> Canary:
+    """What the server finds for it now."""
     body: dict[str, Any] = {"query": canary.vector, "limit": TOP, "params": EXACT, "with_payload": False}
     if canary.vector_name:
         body["using"] = canary.vector_name

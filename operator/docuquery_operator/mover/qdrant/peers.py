@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 
 from ...domain.backups.request import QdrantRequest, Server
 from ..contracts import MoverError
+from . import facts
 from .client import Client, connected, path
+from .names import Live
 
 ACTIVE = "Active"
 
@@ -92,6 +94,11 @@ async def _version(clients: Sequence[Client]) -> str:
     if len(found) > 1:
         raise MoverError("MixedVersions", f"the peers have different versions: {sorted(found)}; wait for the update to end")
     return found.pop()
+
+
+async def look(cluster: Cluster) -> Live:
+    """Collections and aliases as they are now."""
+    return Live(frozenset(await facts.names(cluster.client)), await facts.aliases(cluster.client))
 
 
 async def replicas(cluster: Cluster, collection: str) -> list[Replica]:

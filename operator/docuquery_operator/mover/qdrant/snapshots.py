@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from ...domain.backups.manifest import IntentNote
 from ...domain.backups.request import Server
-from ..contracts import MoverError, ObjectWriter
+from ..contracts import MoverError
 from .archive import Ending
 from .client import AnswerError, Client, UnclearError, connected, path
 
@@ -40,8 +40,16 @@ class Made:
     sha256: str
 
 
+class Notes(Protocol):
+    """Where the janitor reads what he may have to remove; an ObjectWriter is one."""
+
+    async def note(self, note: IntentNote) -> None:
+        """Write one down."""
+        ...
+
+
 @asynccontextmanager
-async def taken(client: Client, collection: str, shard: int, writer: ObjectWriter) -> AsyncIterator[Made]:
+async def taken(client: Client, collection: str, shard: int, notes: Notes) -> AsyncIterator[Made]:
     """A snapshot of a shard for as long as the block lasts; its notes for the janitor are written before and after."""
     folder = _folder(collection, shard)
     listed, at = await _listing(client, folder)
@@ -53,14 +61,14 @@ async def taken(client: Client, collection: str, shard: int, writer: ObjectWrite
         known=sorted(made.name for made in listed),
         not_before=at,
     )
-    await writer.note(note)
+    await notes.note(note)
     try:
         made = await _created(client, folder, note)
     except BaseException:
         await _quietly(_remove_new(client, folder, note))
         raise
     try:
-        await writer.note(note.model_copy(update={"snapshot": made.name}))
+        await notes.note(note.model_copy(update={"snapshot": made.name}))
         yield made
     finally:
         await _quietly(_remove(client, folder, made.name))
