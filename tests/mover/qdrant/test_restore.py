@@ -207,6 +207,26 @@ async def test_an_application_makes_its_collection_again(double: QdrantDouble, s
     assert (count(double, "documents"), count(double, OLD)) == (60, 65)
 
 
+@pytest.mark.parametrize("onward", [True, False], ids=["again", "back"])
+async def test_an_alias_of_a_collection_that_makes_room(double: QdrantDouble, secrets: pathlib.Path, onward: bool) -> None:
+    """It is made after the backup, goes with the collection, and comes back, though we died in between."""
+    memory, part = await saved(double, secrets)
+    alias(double, "late")
+    request = asked(double)
+    await restore_beside(part, memory.manifest(part), request, memory, ID, secrets, quiet)
+    async with killing(double.url) as proxy:
+        through = QdrantRequest(server=Server(host="127.0.0.1", port=proxy.port))
+        await killed(proxy, "DELETE /collections/documents", switch(part, through, ID, secrets, quiet))
+    assert "late" not in world(double)[1]
+    if onward:
+        await switch(part, request, ID, secrets, quiet)
+        assert (count(double, "late"), count(double, "documents")) == (60, 60)
+    await rollback(request, ID, secrets)
+    assert world(double)[1] == {"late": OLD, "documents": OLD}
+    assert await drop_previous(request, ID, secrets) == [f"{NEW} removed"]
+    assert count(double, "late") == 65
+
+
 async def killed(proxy: Any, change: str, work: Any) -> None:
     """Run until this change has come true, and lose the client then."""
     proxy.done = True

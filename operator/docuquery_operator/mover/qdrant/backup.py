@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import string
 from collections.abc import AsyncIterator
 from pathlib import Path
-from urllib.parse import quote
 
 from ...domain.backups.manifest import CollectionFacts, ObjectEntry, ObjectKind, QdrantPart, ShardFacts, Skipped
 from ...domain.backups.request import QdrantRequest
@@ -19,6 +20,8 @@ from .peers import Cluster, Replica, look, opened, replicas
 from .records import sample_hash
 
 ALL = "*"
+LONGEST = 200
+PLAIN = frozenset(string.ascii_letters + string.digits + "_-")
 TRIES = 3
 
 
@@ -134,5 +137,8 @@ class _Collection:
 
 
 def object_name(collection: str, shard: int) -> str:
-    """Where a shard lies in the set. The name of a collection may hold what no key may."""
-    return f"qdrant/{quote(collection, safe='')}/{shard}.tar"
+    """Where a shard lies in the set. The name of a collection may hold what no key may, and be longer."""
+    kept = "".join(chr(byte) if chr(byte) in PLAIN else f"={byte:02x}" for byte in collection.encode())
+    if len(kept) > LONGEST:
+        kept = kept[:LONGEST] + hashlib.sha256(collection.encode()).hexdigest()[:16]
+    return f"qdrant/{kept}/{shard}.tar"
