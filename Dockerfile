@@ -28,7 +28,10 @@ RUN apt-get update \
  && apt-get install -y --no-install-recommends python3 ca-certificates tzdata postgresql-common \
  && sed -i 's/^#*create_main_cluster.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf \
  && apt-get install -y --no-install-recommends postgresql-17 \
- && rm -rf /var/lib/apt/lists/* \
+ # Just-in-time compilation is off in drills, and its library is larger than all of the server.
+ && dpkg-query --show --showformat '${Package}\n' 'libllvm*' | xargs dpkg --purge --force-depends \
+ && rm -rf /usr/lib/postgresql/17/lib/bitcode /usr/lib/postgresql/17/lib/llvmjit* \
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/apt/archives/*.deb \
  && useradd --uid 65532 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin docuquery
 COPY --from=build /opt/venv /opt/venv
 # One malloc arena a core would let the resident memory of a threaded process grow for nothing.

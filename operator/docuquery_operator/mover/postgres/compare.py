@@ -10,7 +10,7 @@ from ...domain.backups.manifest import Check, DatabaseFacts, PostgresPart, Table
 from . import facts
 from .process import Kit
 from .session import Session
-from .tools import Tools
+from .tools import Tools, spelt
 
 SHOWN = 5
 # True, False or None (could not be asked), and a line for people.
@@ -102,8 +102,8 @@ async def _schema(copy: Copy) -> Answer:
     actual = await facts.schema_digest(copy.kit, copy.tools, copy.session.database)
     if actual == copy.expected.schema_sha256:
         return True, "equal, owners and rights included"
-    made = f"pg_dump {copy.part.client_version} of server {copy.part.server_version}"
-    here = f"pg_dump {copy.tools.version} of server {copy.session.version}"
+    made = f"pg_dump {spelt(copy.part.client_version)} of server {spelt(copy.part.server_version)}"
+    here = f"pg_dump {spelt(copy.tools.version)} of server {spelt(copy.session.version)}"
     same = (
         copy.tools.version == copy.part.client_version and copy.session.version // 10000 == copy.part.server_version // 10000
     )

@@ -16,7 +16,7 @@ from .fill import Dump, fill
 from .process import Kit, ToolError
 from .session import Login, Session, connect, quoted
 from .throwaway import SUPERUSER, throwaway
-from .tools import Tools, chosen, installed
+from .tools import Tools, chosen, installed, spelt
 from .words import lacking, shortened
 
 ROOM = 1.2
@@ -52,7 +52,7 @@ async def drill(
     began = time.monotonic()
     async with throwaway(scratch, tools) as who:
         await _roles(who, part)
-        started = f"PostgreSQL {tools.version} in this pod"
+        started = f"PostgreSQL {spelt(tools.version)} in this pod"
         checks = [Check(name="postgres/server", ok=True, detail=started, seconds=time.monotonic() - began)]
         for database in part.databases:
             dump = Dump(database, manifest, reader, scratch, report)

@@ -194,7 +194,7 @@ async def connect(who: Login, database: str) -> AsyncIterator[Session]:
             keepalives_idle=60,
             options=" ".join(f"-c {setting}" for setting in SETTINGS),
             # The operator's environment must not choose for us.
-            passfile="/dev/null",
+            passfile="/nonexistent/passfile",
             autocommit=True,
             row_factory=dict_row,
         )

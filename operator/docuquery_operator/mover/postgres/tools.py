@@ -67,15 +67,15 @@ def chosen(have: Iterable[Tools], server: int, made_by: int = 0) -> Tools:
     made_by: version of the client that wrote the dump to be read, as older ones cannot read it. MoverError when none fits.
     """
     if server // 10000 < OLDEST:
-        text = f"PostgreSQL {_spelt(server)} is too old: {OLDEST} and newer are supported"
+        text = f"PostgreSQL {spelt(server)} is too old: {OLDEST} and newer are supported"
         raise MoverError("ServerTooOld", text, retry=False)
     least = max(server, made_by) // 10000
     known = sorted(have, key=lambda tools: tools.version)
     fit = [tools for tools in known if tools.major >= least]
     if not fit:
-        newest = f"the newest client here is {_spelt(known[-1].version)}" if known else "there is no client here"
+        newest = f"the newest client here is {spelt(known[-1].version)}" if known else "there is no client here"
         text = (
-            f"PostgreSQL {_spelt(max(server, made_by))} needs a client of its major version or newer, and {newest}: use an "
+            f"PostgreSQL {spelt(max(server, made_by))} needs a client of its major version or newer, and {newest}: use an "
             f"image with postgresql-client-{least}"
         )
         raise MoverError("ServerTooNew", text, retry=False)
@@ -88,5 +88,6 @@ async def client(server: int, made_by: int = 0) -> Tools:
     return chosen(await installed("pg_dump"), server, made_by)
 
 
-def _spelt(version: int) -> str:
+def spelt(version: int) -> str:
+    """A server_version_num as people write it, such as 17.2."""
     return f"{version // 10000}.{version % 10000}"
