@@ -1,4 +1,4 @@
-"""The benchmarks of reading much data: access logs (B11) and the keys of a rate limit (B10), each beside its peers.
+"""The benchmarks of much data: access logs (B11), the keys of a rate limit (B10), and dumps (B7), each beside its peers.
 
 `make bench`, or `python tests/benchmarks/run_data.py [--quick] [--rounds N]`. Ratios, counts and memory are told as met or not;
 they never decide the exit code, for all of them rest on time but memory and exactness.
@@ -12,11 +12,19 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.benchmarks import key_rounds, log_rounds, report, subjects
+from tests.benchmarks import dump_rounds, key_rounds, log_rounds, report, subjects
 from tests.harness.apiserver import CHECKOUT
 
 RESULT = CHECKOUT / "build" / "bench.json"
-DECIDE = {"traffic-json-rss", "traffic-combined-rss", "traffic-recall", "traffic-top", "traffic-error"}
+DECIDE = {
+    "traffic-json-rss",
+    "traffic-combined-rss",
+    "traffic-recall",
+    "traffic-top",
+    "traffic-error",
+    "dump-rss",
+    "dump-spool",
+}
 
 
 def main() -> int:
@@ -30,6 +38,7 @@ def main() -> int:
         found = [
             *log_rounds.measure(1_000_000 // part, rounds, folder),
             *key_rounds.measure(1_500_000 // part, rounds, folder),
+            *dump_rounds.measure(900_000 // part, rounds),
         ]
     report.add(RESULT, found)
     print(report.table(found))

@@ -263,9 +263,10 @@ async def test_no_table_is_no_error_here(world: World) -> None:
 
 
 async def test_several_databases_have_cuts_near_together(world: World) -> None:
-    world.run("create database second")
-    part: PostgresPart = await world.backup(MemoryStore(), databases=[DATABASE, "second"])
-    assert [d.name for d in part.databases] == [DATABASE, "second"]
+    world.run('create database "second$"')
+    part: PostgresPart = await world.backup(MemoryStore(), databases=[DATABASE, "second$"])
+    assert [d.name for d in part.databases] == [DATABASE, "second$"]
+    assert part.databases[1].objects == ["postgres/second=24.dump"]
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from ...domain.backups.layout import safe_name
 from ...domain.backups.manifest import DatabaseFacts, ObjectKind, PostgresPart, SequenceFacts, Skipped
 from ...domain.backups.request import PostgresRequest
-from ..chunks import CHUNK, counted, once
+from ..chunks import CHUNK, closing, counted, once
 from ..contracts import MoverError, ObjectWriter, Report
 from . import facts
 from .contents import HEAD, in_memory, sequences_in
@@ -148,7 +149,7 @@ class _Work:
 
     async def _custom(self, taken: Cut) -> tuple[list[str], list[SequenceFacts]]:
         """One stream from pg_dump to the store."""
-        step, name = f"postgres/{taken.database}", f"pg_dump of database {taken.database}"
+        step, name = _step(taken), f"pg_dump of database {taken.database}"
         size = (await taken_size(self._who, taken.database))["bytes"]
         head = bytearray()
         source = self._kit.stream([*self._dump(taken), "--format=custom"], name, self._warn(taken))
@@ -160,7 +161,7 @@ class _Work:
 
     async def _directory(self, taken: Cut) -> tuple[list[str], list[SequenceFacts]]:
         """Parallel dump into scratch; then one object for each file."""
-        step, name = f"postgres/{taken.database}", f"pg_dump of database {taken.database}"
+        step, name = _step(taken), f"pg_dump of database {taken.database}"
         with _folder(self._scratch) as made:
             target = made / "dump"
             form = ["--format=directory", f"--jobs={self._request.jobs}", f"--file={target}"]
@@ -198,16 +199,21 @@ async def taken_size(who: Login, database: str) -> dict[str, Any]:
         return await session.one("select pg_database_size(current_database()) as bytes")
 
 
+def _step(taken: Cut) -> str:
+    return f"postgres/{safe_name(taken.database)}"
+
+
 def _pattern(table: facts.Table) -> str:
     """Quoted, a pattern of pg_dump is a plain name."""
     return f"{quoted(table.schema)}.{quoted(table.name)}"
 
 
 async def _tapped(source: AsyncIterator[bytes], head: bytearray) -> AsyncIterator[bytes]:
-    async for chunk in source:
-        if len(head) < HEAD:
-            head += chunk[: HEAD - len(head)]
-        yield chunk
+    async with closing(source):
+        async for chunk in source:
+            if len(head) < HEAD:
+                head += chunk[: HEAD - len(head)]
+            yield chunk
 
 
 async def read(file: Path) -> AsyncIterator[bytes]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator
-from contextlib import ExitStack, aclosing, contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...domain.backups.manifest import DatabaseFacts, Manifest, ObjectEntry
-from ..chunks import counted
+from ..chunks import closing, counted
 from ..contracts import MoverError, ObjectReader, Report
 from . import contents
 from .process import Kit
@@ -87,21 +87,12 @@ async def _streamed(
 async def _head(reader: ObjectReader, entry: ObjectEntry) -> bytes:
     head = bytearray()
     # Readers are generators, which hold a connection until they are closed.
-    async with aclosing(_generator(reader.read(entry))) as source:
+    async with closing(reader.read(entry)) as source:
         async for chunk in source:
             head += chunk
             if len(head) >= contents.HEAD:
                 break
     return bytes(head)
-
-
-async def _generator(source: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    try:
-        async for chunk in source:
-            yield chunk
-    finally:
-        if isinstance(source, AsyncGenerator):
-            await source.aclose()
 
 
 async def _fetched(dump: Dump, folder: Path, entries: list[ObjectEntry]) -> Path:
