@@ -18,3 +18,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def no_network() -> Iterator[None]:
     """A test that opens a socket fails."""
     yield from limits.without_sockets()
+
+
+@pytest.fixture(autouse=True)
+def two_seconds(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Waiting for a processor of a busy machine does not count."""
+    yield from limits.within_limit(request.node)

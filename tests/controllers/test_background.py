@@ -16,6 +16,7 @@ from tests.fakes.rig import NAMESPACE, Rig, condition, steps
 pytestmark = pytest.mark.timeout(60)
 PARTS = 8
 NAME = "docuquery-background-task-failure-1"
+DATABASE = "docuquery-database-connection-failure-1"
 KEY = Key(INCIDENT.plural, NAMESPACE, NAME)
 Status = dict[str, Any]
 
@@ -152,6 +153,49 @@ async def test_failing_tasks_are_counted_and_left_to_a_person() -> None:
     assert (status["cause"]["name"], condition(status, "NeedsHuman")) == ("TasksFail", "TasksFail")
     assert any("40 of 60" in line and "40 OddError" in line for line in status["cause"]["evidence"])
     assert restarts(rig) == 0
+
+
+def on_the_database() -> Rig:
+    """The worker's tasks need the database."""
+    rig = rig_with_worker()
+    rig.edit_stack(lambda s: s["spec"]["components"]["worker"].update(dependsOn=["redis", "postgres"]))
+    return rig
+
+
+async def test_failures_of_an_outage_that_is_over_open_no_incident_of_their_own() -> None:
+    rig = on_the_database()
+    watch = await known(rig)
+    rig.freeze()
+    now = rig.clock.now().timestamp()
+    rig.celery.results = [TaskResult(f"r{n}", True, now, "tasks.fail", "OperationalError") for n in range(40)]
+    await watch.live(300, lambda: watch.over(DATABASE))
+    await watch.live(240)
+    assert watch.names() == [DATABASE]
+
+
+async def test_failures_that_go_on_after_an_outage_are_told() -> None:
+    rig = on_the_database()
+    watch = await known(rig)
+    rig.freeze()
+    await watch.live(300, lambda: watch.over(DATABASE))
+    for _ in range(20):
+        now = rig.clock.now().timestamp()
+        rig.celery.results = [TaskResult(f"r{n}", True, now, "tasks.fail", "OddError") for n in range(40)]
+        await watch.live(20)
+    assert watch.names() == [NAME, DATABASE]
+
+
+async def test_a_worker_that_hangs_after_an_outage_is_told() -> None:
+    rig = on_the_database()
+    watch = await known(rig)
+    rig.freeze()
+    rig.celery.results = [
+        TaskResult(f"r{n}", True, rig.clock.now().timestamp(), "tasks.fail", "OperationalError") for n in range(40)
+    ]
+    await watch.live(300, lambda: watch.over(DATABASE))
+    stuck(rig)
+    # Less than the failures are counted for.
+    await watch.live(150, lambda: NAME in watch.names())
 
 
 async def test_a_flood_is_left_to_a_person_who_sets_it_aside_and_gives_it_back() -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from docuquery_operator.controllers.ledgers import LedgerStore
 from docuquery_operator.controllers.stack import StackController
+from docuquery_operator.domain.ledger import Attempt
 from docuquery_operator.ports import INCIDENT, JSON, STACK, Key
 from tests.fakes.rig import NAMESPACE, Rig, condition
 
@@ -155,3 +158,37 @@ async def test_a_fault_that_comes_back_fires_the_same_incident_again_and_then_st
     assert watch.names() == [NAME]
     assert (condition(status, "Flapping"), watch.restarts()) == ("OpenedAgain", 1)
     assert [d["reason"] for d in status["decisions"]][-1] == "Flapping"
+
+
+def called(watch: Watch, reason: str, name: str = NAME) -> bool:
+    """A person is called for this reason, and the same or another reason stands where all of them stand."""
+    status = watch.status(name)
+    return condition(status, "NeedsHuman") == reason and bool(status.get("decisions"))
+
+
+async def test_a_remedy_that_does_not_help_is_not_repeated_and_a_person_is_told_why() -> None:
+    watch = Watch(Rig())
+    watch.rig.simulator.new_pods_are_broken = True
+    watch.rig.freeze()
+    await watch.live(600, lambda: called(watch, "RemedyUsedUp"))
+    await watch.live(120)
+    status = watch.status()
+    assert (condition(status, "NeedsHuman"), watch.restarts(), watch.names()) == ("RemedyUsedUp", 1, [NAME])
+    decision = status["decisions"][-1]
+    assert (decision["rule"], decision["reason"]) == ("22-ladder", "RemedyUsedUp")
+    assert decision["message"] == "restartWorkload did not help; no step is left"
+
+
+async def test_a_fault_that_no_restart_has_mended_three_times_is_left_to_a_person() -> None:
+    watch = Watch(Rig())
+    now, store = watch.rig.clock.now(), LedgerStore(watch.rig.life.ports.cluster)
+    for minutes in (200, 140, 80):
+        at = now - timedelta(minutes=minutes)
+        attempt = Attempt(f"a{minutes}", at, "restartWorkload", "ProcessDown", f"uid-{minutes}")
+        await store.keep(NAMESPACE, "docuquery", "postgres", attempt, at)
+        await store.finish(NAMESPACE, "docuquery", "postgres", attempt.id, "NotHealed", at + timedelta(minutes=5))
+    watch.rig.freeze()
+    await watch.live(60, lambda: called(watch, "CauseKeepsComingBack"))
+    await watch.live(120)
+    assert (watch.names(), watch.restarts(), watch.status().get("steps") or []) == ([NAME], 0, [])
+    assert [d["reason"] for d in watch.status()["decisions"]] == ["Demoted", "CauseKeepsComingBack"]

@@ -110,6 +110,20 @@ async def test_a_restart_by_the_kubelet_is_told_but_not_doubled(beside: Beside) 
     assert (condition(status, "Resolved"), beside.rig.simulator.created) == ("Recovered", [])
 
 
+async def test_a_fault_that_is_over_before_the_next_round_has_a_cause_and_no_remedy(beside: Beside) -> None:
+    beside.kill()
+    key = Key(INCIDENT.plural, NAMESPACE, NAME)
+    while NAME not in beside.incidents():
+        await beside.once()
+        beside.rig.clock.advance(QUICK_SECONDS)
+    beside.rig.simulator.mend_process()
+    await beside.live(300)
+    status = beside.rig.status(key)
+    cause = status["cause"]
+    assert (condition(status, "Resolved"), cause["name"], cause["confidence"]) == ("Recovered", "ProcessDown", "Low")
+    assert (status.get("steps") or [], beside.rig.simulator.created) == ([], [])
+
+
 async def test_a_harmless_close_costs_two_rounds(beside: Beside) -> None:
     looks = beside.looks
     beside.links.break_("postgres")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import signal
 import uuid
 from collections.abc import Iterable
@@ -17,7 +18,9 @@ from tests.harness.stackns import StackNamespace, attempt_of
 
 WORKER = CHECKOUT / "deploy" / "stack" / "base" / "worker.yaml"
 TASKS = """
+import os
 import time
+import psycopg
 from app.background.worker import celery
 
 @celery.task(name="scenario.note", ignore_result=True)
@@ -28,6 +31,12 @@ def note(seconds):
 @celery.task(name="scenario.stuck", time_limit=7200)
 def stuck(seconds):
     time.sleep(seconds)
+
+@celery.task(name="scenario.query")
+def query(seconds):
+    with psycopg.connect(host="postgres", dbname="docuquery_ai", user=os.environ["DATABASE_USER"],
+                         password=os.environ["DATABASE_PASSWORD"], connect_timeout=5) as session:
+        session.execute("select pg_sleep(%s)", [seconds])
 """
 # The first process of a container can be neither stopped nor killed from inside it; the worker is its child here.
 START = """celery -A scenario worker --loglevel=INFO --concurrency=2 --queues=celery & worker=$!
@@ -98,6 +107,12 @@ def send_signal(ns: StackNamespace, number: int) -> None:
     ns.api.exec(pod["metadata"]["name"], "python", "-c", SIGNAL, str(int(number)), check=number != signal.SIGKILL)
 
 
+def signals(processes: Iterable[int], number: int) -> None:
+    """To all of them, at one moment."""
+    for pid in processes:
+        os.kill(pid, number)
+
+
 def scale(ns: StackNamespace, replicas: int) -> None:
     """By a person's hand; returns when it is so."""
     ns.api.patch("deployments", "worker", {"spec": {"replicas": replicas}})
@@ -115,7 +130,7 @@ def message(task: str, argument: Any) -> str:
     number = str(uuid.uuid4())
     body = [[argument], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]
     headers = {"lang": "py", "task": task, "id": number, "root_id": number, "parent_id": None, "group": None, "eta": None,
-               "expires": None, "retries": 0, "timelimit": [None, None], "origin": "scenario", "ignore_result": True}  # fmt: skip
+               "expires": None, "retries": 0, "timelimit": [None, None], "origin": "scenario", "ignore_result": task != "scenario.query"}  # fmt: skip
     properties = {
         "correlation_id": number,
         "reply_to": number,
@@ -132,6 +147,19 @@ def message(task: str, argument: Any) -> str:
         "headers": headers,
         "properties": properties,
     })  # fmt: skip
+
+
+def control(ns: StackNamespace, *command: str) -> None:
+    """A word to all workers, as a person says it."""
+    (pod,) = pods(ns)
+    ns.api.exec(pod["metadata"]["name"], "celery", "-A", "scenario", "control", "--timeout=5", *command)
+
+
+def failed(ns: StackNamespace) -> int:
+    """Tasks that the result back end holds as failed."""
+    with ns.redis_client() as client:
+        found = [client.get(key) or b"" for key in client.scan_iter("celery-task-meta-*")]
+    return sum(json.loads(text).get("status") == "FAILURE" for text in found if isinstance(text, bytes))
 
 
 def restarts_ordered(ns: StackNamespace) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tests.harness import stackns
@@ -11,7 +11,26 @@ from tests.harness.cluster import wait_for
 from tests.harness.stackns import StackNamespace, condition, holds
 
 Deploy = Callable[..., StackNamespace]
+WATCHED = stackns.DETECTION | {"openIncidents": True}
 SECRETS = ("local-only-app", "local-only-operator", "local-only-admin", "local-only-backup", "local-only-restore")
+
+
+def watched(stack: Deploy, detection: Mapping[str, Any] = WATCHED, **options: Any) -> StackNamespace:
+    """A stack that opens incidents by itself, and was seen well."""
+    ns = stack(detection=detection, **options)
+    wait_for("a Stack that is seen well", lambda: set(states(ns).values()) == {"Operational"}, 60)
+    return ns
+
+
+def states(ns: StackNamespace) -> dict[str, str]:
+    """What the Stack says of each component."""
+    status = ns.api.read("stacks", "docuquery").get("status") or {}
+    return {str(c["name"]): str(c["state"]) for c in status.get("components") or []}
+
+
+def incidents(ns: StackNamespace) -> list[str]:
+    """Names of all that exist."""
+    return [i["metadata"]["name"] for i in ns.api.list("incidents")]
 
 
 def uid(ns: StackNamespace) -> str:

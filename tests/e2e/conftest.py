@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e import table
 from tests.e2e.names import SCENARIOS
 from tests.harness import release
 from tests.harness.stackns import StackNamespace
@@ -34,3 +35,17 @@ def stack(operator: None, request: pytest.FixtureRequest) -> Iterator[Callable[.
 def _deployed(made: StackNamespace, **options: object) -> StackNamespace:
     made.deploy(**options)  # type: ignore[arg-type]
     return made
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """A run has a table of its own; its parallel workers write to the same one."""
+    if not hasattr(session.config, "workerinput"):
+        table.reset()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Each fault of this run, in one table."""
+    rows = table.read()
+    if rows:
+        terminalreporter.section("faults")
+        terminalreporter.write_line(table.text(rows))

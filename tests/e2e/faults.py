@@ -3,14 +3,54 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
 
 from tests.harness.cluster import wait_for
 from tests.harness.stackns import StackNamespace
+
+
+def process(ns: StackNamespace, pod: str, program: str) -> int:
+    """Id of a container's first process on this machine, which no signal from inside the pod reaches."""
+    found = ns.api.read("pods", pod)
+    container = found["status"]["containerStatuses"][0]["containerID"].partition("://")[2]
+    for directory in Path("/proc").iterdir():
+        try:
+            cgroup = (directory / "cgroup").read_text()
+            inside = container in cgroup or found["metadata"]["uid"] in cgroup
+            if inside and program in (directory / "cmdline").read_text():
+                return int(directory.name)
+        except (OSError, ValueError):
+            continue
+    raise AssertionError(f"no process {program} of {pod} is found on this machine")
+
+
+def redis_signal(ns: StackNamespace, number: int) -> None:
+    """To the server itself."""
+    os.kill(process(ns, "redis-0", "redis-server"), number)
+
+
+def freeze_redis(ns: StackNamespace) -> None:
+    """Redis listens and answers nobody."""
+    redis_signal(ns, signal.SIGSTOP)
+    wait_for("a Redis that answers nobody", lambda: ns.redis_problem() or None, 20)
+
+
+def qdrant_signal(ns: StackNamespace, number: int) -> None:
+    """To the double itself."""
+    os.kill(process(ns, "qdrant-0", "qdrant_double"), number)
+
+
+def starts(ns: StackNamespace, pod: str) -> int:
+    """How often Kubernetes has started the pod's container anew."""
+    status = (ns.api.read("pods", pod)["status"].get("containerStatuses") or [{}])[0]
+    return int(status.get("restartCount", 0))
 
 
 def waiting(ns: StackNamespace) -> str:

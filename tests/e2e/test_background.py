@@ -15,15 +15,15 @@ from typing import Any
 import pytest
 
 from tests.e2e import background
-from tests.e2e.checks import Deploy, asks_for_a_person
-from tests.e2e.test_redis import freeze
+from tests.e2e.checks import WATCHED, Deploy, asks_for_a_person
+from tests.e2e.faults import freeze_redis
+from tests.e2e.table import Fault
 from tests.harness import stackns
 from tests.harness.cluster import wait_for
 from tests.harness.stackns import StackNamespace, condition, steps
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 TYPE = "BackgroundTaskFailure"
-WATCHED = stackns.DETECTION | {"openIncidents": True}
 NAME = "docuquery-background-task-failure-1"
 REDIS = "docuquery-redis-connection-1"
 
@@ -35,17 +35,6 @@ def watched(stack: Deploy) -> StackNamespace:
     assert background.works(ns)
     assert ns.api.list("incidents") == []
     return ns
-
-
-def opened(ns: StackNamespace, name: str = NAME, seconds: float = 90) -> None:
-    """The operator opens it by itself."""
-    wait_for(f"the incident {name}", lambda: ns.api.get("incidents", name), seconds)
-
-
-def only(ns: StackNamespace, name: str = NAME) -> None:
-    """One fault, one incident, also a while later."""
-    time.sleep(8)
-    assert [i["metadata"]["name"] for i in ns.api.list("incidents")] == [name]
 
 
 def ended(ns: StackNamespace, name: str, reason: str, cause: str) -> dict[str, Any]:
@@ -61,30 +50,34 @@ def ended(ns: StackNamespace, name: str, reason: str, cause: str) -> dict[str, A
 def test_background_killed(stack: Deploy) -> None:
     """kill -9 of the main process: the kubelet starts it anew, and the operator waits for that."""
     ns = watched(stack)
+    fault = Fault(ns, "worker: kill -9", TYPE)
     background.send_signal(ns, signal.SIGKILL)
     wait_for("no worker", lambda: not background.listens(ns), 10)
-    opened(ns)
+    fault.opened(90)
     status = ns.wait_resolved(NAME, 180)
     assert (condition(status, "Resolved")["reason"], status["cause"]["name"]) == ("Recovered", "WorkerDead")
     assert background.works(ns)
     assert [s for s in status.get("steps") or [] if s.get("attemptId")] == []
     assert background.restarts_ordered(ns) == []
-    only(ns)
+    time.sleep(8)
+    fault.ended()
 
 
 def test_background_frozen(stack: Deploy) -> None:
     """SIGSTOP: the pod stays ready, the connection stays open, and no task is taken."""
     ns = watched(stack)
     (before,) = background.pods(ns)
+    fault = Fault(ns, "worker: SIGSTOP", TYPE)
     background.send_signal(ns, signal.SIGSTOP)
-    opened(ns)
+    fault.opened(90)
     wait_for("a worker that is called down", lambda: background.state(ns, "worker") == "MajorOutage", 30)
     status = ended(ns, NAME, "Healed", "WorkerFrozen")
     assert steps(status) == [("restartWorkload", "Healed")]
     assert background.restarts_ordered(ns) == [status["steps"][0]["attemptId"]]
     (after,) = background.pods(ns)
     assert after["metadata"]["uid"] != before["metadata"]["uid"]
-    only(ns)
+    time.sleep(8)
+    fault.ended()
 
 
 def test_background_stuck(stack: Deploy) -> None:
@@ -94,27 +87,31 @@ def test_background_stuck(stack: Deploy) -> None:
     wait_for("both to be taken", lambda: background.waiting(ns) == 0, 20)
     time.sleep(25)
     assert ns.api.list("incidents") == []
+    fault = Fault(ns, "worker: two tasks that never end", TYPE)
     background.send(ns, "scenario.note", [0.0] * 5)
-    opened(ns)
+    fault.opened(90)
     status = ended(ns, NAME, "Healed", "StuckTask")
     assert steps(status) == [("restartWorkload", "Healed")]
     # They are not lost: whoever killed them with their worker has left them to the broker.
     assert int(ns.redis_cli("hlen", "unacked")) + background.waiting(ns) >= 2
-    only(ns)
+    time.sleep(8)
+    fault.ended()
 
 
 def test_background_flood(stack: Deploy) -> None:
     """More comes than the workers can do: a person is asked, sets the queue aside, and gives it back."""
     ns = watched(stack)
     (before,) = background.pods(ns)
+    fault = Fault(ns, "worker: a flood of messages", TYPE)
     with flooded(ns):
-        opened(ns, seconds=120)
+        fault.opened(120)
         status = ns.wait_incident(NAME, "a person is asked for", asks_for_a_person("QueueFlood"), 60)
         assert [s for s in status.get("steps") or [] if s.get("attemptId")] == []
     status = ns.wait_resolved(NAME, 120)
     assert (condition(status, "Resolved")["reason"], status["cause"]["name"]) == ("Recovered", "QueueFlood")
     assert [p["metadata"]["uid"] for p in background.pods(ns)] == [before["metadata"]["uid"]]
-    only(ns)
+    time.sleep(8)
+    fault.ended()
     set_aside_and_give_back(ns)
 
 
@@ -162,12 +159,51 @@ def flooded(ns: StackNamespace) -> Iterator[None]:
         sender.join()
 
 
+def test_background_idle(stack: Deploy) -> None:
+    """The worker was told to take nothing more: it is well, and a restart would only hide who has told it."""
+    ns = watched(stack)
+    (before,) = background.pods(ns)
+    fault = Fault(ns, "worker: idle, its consumer was cancelled", TYPE)
+    background.control(ns, "cancel_consumer", "celery")
+    background.send(ns, "scenario.note", [0.0] * 5)
+    fault.opened(90)
+    ns.wait_incident(NAME, "a person is asked for", asks_for_a_person("QueueNotConsumed"), 60)
+    time.sleep(8)
+    background.control(ns, "add_consumer", "celery")
+    status = ended(ns, NAME, "Recovered", "QueueNotConsumed")
+    assert [s for s in status.get("steps") or [] if s.get("attemptId")] == []
+    assert [p["metadata"]["uid"] for p in background.pods(ns)] == [before["metadata"]["uid"]]
+    fault.ended()
+
+
+def test_background_tasks_fail(stack: Deploy) -> None:
+    """Nobody may log in to the database: one P0, though all tasks fail as well, and none for failures that still count when it is over."""
+    ns = watched(stack)
+    fault = Fault(ns, "postgres: password changed, and all tasks fail of it", stackns.INCIDENT_TYPE)
+    ns.psql("alter role docuquery password 'changed-by-somebody'")
+    background.send(ns, "scenario.query", [0.0] * 40)
+    name = fault.opened()
+    status = ns.wait_incident(name, "a person is asked for", asks_for_a_person("AuthFailed"))
+    assert status["severity"] == "P0"
+    wait_for("tasks that have failed", lambda: background.failed(ns) == 40, 60, 0.5)
+    time.sleep(8)
+    ns.psql("alter role docuquery password 'local-only-app'")
+    status = ns.wait_resolved(name, 120)
+    assert (condition(status, "Resolved")["reason"], status["cause"]["name"]) == ("Recovered", "AuthFailed")
+    assert background.works(ns)
+    time.sleep(15)
+    assert background.failed(ns) == 40
+    assert background.restarts_ordered(ns) == []
+    fault.ended()
+
+
 def test_background_redis_down(stack: Deploy) -> None:
     """Redis hangs: it alone is the cause, and worker and api are its symptoms."""
     ns = watched(stack)
     (before,) = background.pods(ns)
-    freeze(ns)
-    opened(ns, REDIS)
+    fault = Fault(ns, "redis: SIGSTOP, with a worker that waits for it", "RedisConnection")
+    freeze_redis(ns)
+    fault.opened(90)
     assert "worker" in ns.api.read("incidents", REDIS)["spec"]["description"].partition("Only its symptoms")[2]
     status = ns.wait_resolved(REDIS, 180)
     assert (condition(status, "Resolved")["reason"], status["cause"]["name"]) == ("Healed", "ProcessDown")
@@ -175,4 +211,5 @@ def test_background_redis_down(stack: Deploy) -> None:
     assert background.works(ns)
     assert background.restarts_ordered(ns) == []
     assert [p["metadata"]["uid"] for p in background.pods(ns)] == [before["metadata"]["uid"]]
-    only(ns, REDIS)
+    time.sleep(8)
+    fault.ended()

@@ -8,14 +8,15 @@ import urllib.error
 import urllib.request
 
 import pytest
+import yaml
 
-from tests.e2e.checks import Deploy
+from tests.e2e.checks import WATCHED, Deploy, watched
+from tests.e2e.table import Fault
 from tests.harness import stackns
 from tests.harness.cluster import kubectl, wait_for
 from tests.harness.stackns import StackNamespace, holds
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
-WATCHED = stackns.DETECTION | {"openIncidents": True}
 NAME = "docuquery-service-level-breach-1"
 THRESHOLDS = {"spec": {"thresholds": {"window": "20s", "minRequests": 10}}}
 FINE = "/documents/00000000-0000-0000-0000-000000000001"
@@ -51,7 +52,8 @@ def traffic(ns: StackNamespace, seconds: float, failing: int) -> None:
 
 
 def begun(stack: Deploy) -> StackNamespace:
-    ns = stack(detection=WATCHED)
+    ns = watched(stack, WATCHED)
+    kubectl("-n", ns.name, "apply", "-f", "-", text=yaml.safe_dump(stackns.runbook(name="service-level-breach")))
     kubectl("-n", ns.name, "patch", "stacks.ops.docuquery.ai", "docuquery", "--type=merge", "-p", json.dumps(THRESHOLDS))
     return ns
 
@@ -64,9 +66,10 @@ def level(ns: StackNamespace, status: str) -> bool:
 def test_users_get_errors(stack: Deploy) -> None:
     """A service that answers each probe and fails its users opens one P1, and nothing is restarted."""
     ns = begun(stack)
+    fault = Fault(ns, "api: users get errors, probes do not", "ServiceLevelBreach")
     traffic(ns, 30, failing=50)
-    incident = wait_for("an incident", lambda: ns.api.get("incidents", NAME), 20)
-    assert "requests failed >" in incident["spec"]["description"]
+    fault.opened(20)
+    assert "requests failed >" in ns.api.read("incidents", NAME)["spec"]["description"]
     traffic(ns, 10, failing=50)
     assert [i["metadata"]["name"] for i in ns.api.list("incidents")] == [NAME]
     assert ns.api.read("incidents", NAME)["spec"]["severity"] == "P1"
@@ -75,6 +78,10 @@ def test_users_get_errors(stack: Deploy) -> None:
     assert not holds(ns.incident(NAME), "Resolved")
     traffic(ns, 40, failing=0)
     wait_for("figures within bounds", lambda: level(ns, "True"), 20)
+    status = ns.wait_resolved(NAME, 60)
+    assert status["cause"]["name"] == "ErrorsOfOnePath", stackns.brief(status)
+    assert (ns.attempts(), ns.attempts("api")) == ([], [])
+    fault.ended()
 
 
 def test_users_are_served(stack: Deploy) -> None:

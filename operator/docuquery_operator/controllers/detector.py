@@ -13,10 +13,13 @@ from ..api.common import HealMode, format_time
 from ..api.incident import Incident, Phase
 from ..api.stack import Stack
 from ..catalogue.base import Round
+from ..catalogue.probes.celery import WINDOW_SECONDS, CeleryFailures
 from ..catalogue.probes.service_level import ServiceLevelProbe
 from ..catalogue.service_levels import lag_seconds
 from ..domain import parameters
+from ..domain.causes import Diagnosis
 from ..domain.detection import GRACE, KnownIncident, Opening, Raising, Suspicion, number_of, openings, raisings
+from ..domain.healing import FIRST_CAUSE
 from ..domain.references import references
 from ..domain.thresholds import Level
 from ..ports import INCIDENT, JSON, STACK, Conflict, Ports
@@ -72,6 +75,7 @@ class Detector:
         named = {(r.name, r.key) for r in references(chosen.spec.symptom)}
         alone = bool(of_levels) and named <= {(name, "level") for name in of_levels}
         lag = timedelta(seconds=lag_seconds(stack)) if of_levels else timedelta(0)
+        counts = {p.name for p in chosen.spec.diagnose if p.probe == CeleryFailures.name}
         values = parameters.resolve(chosen.spec, None)
         found = []
         for name, component in sorted(stack.spec.components.items()):
@@ -81,7 +85,9 @@ class Detector:
                 continue
             seen = await self._prober.diagnose(stack, chosen.spec, chosen.source, name, values, together)
             facts = "; ".join(str(seen.findings.get(n, {}).get("summary", "")) for n in of_levels)
-            found.append(Suspicion(incident_type, name, seen.streak, lag, facts))
+            counted = _rests_on(seen.streak.verdict.diagnosis, counts)
+            shows_for = max(lag, timedelta(seconds=WINDOW_SECONDS)) if counted else lag
+            found.append(Suspicion(incident_type, name, seen.streak, shows_for, facts))
         return found
 
     async def _rolling(self, stack: Stack, now: datetime) -> list[str]:
@@ -98,7 +104,10 @@ class Detector:
         namespace, name = stack.metadata.namespace, opening.name
         if opening.again:
             again: JSON = {"refiredAt": format_time(now)}
-            body: JSON = {"spec": again | ({"severity": opening.severity.value} if opening.severity else {})}
+            body: JSON = {
+                "metadata": {"annotations": {FIRST_CAUSE: opening.cause}},
+                "spec": again | ({"severity": opening.severity.value} if opening.severity else {}),
+            }
             await self._ports.cluster.patch(INCIDENT, namespace, name, body)
         elif not await self._created(stack, opening):
             return
@@ -121,13 +130,19 @@ class Detector:
         if opening.severity is not None:
             spec["severity"] = opening.severity.value
         labels = {STACK_LABEL: stack.metadata.name, OPENED_BY_LABEL: "detector"}
-        body = {"metadata": {"name": opening.name, "labels": labels}, "spec": spec}
+        annotations = {FIRST_CAUSE: opening.cause}
+        body = {"metadata": {"name": opening.name, "labels": labels, "annotations": annotations}, "spec": spec}
         try:
             await self._ports.cluster.create(INCIDENT, stack.metadata.namespace, body)
         except Conflict:
             # Another replica was quicker, or a person has taken the name; the next look tells which.
             return False
         return True
+
+
+def _rests_on(diagnosis: Diagnosis | None, probes: Collection[str]) -> bool:
+    """Whether the cause was named for the findings of one of these probes."""
+    return diagnosis is not None and any(r.name in probes for r in references(diagnosis.spec.when))
 
 
 def _known(obj: JSON, stack: str) -> KnownIncident | None:

@@ -55,7 +55,7 @@ class KnownIncident:
 
 @dataclass(frozen=True)
 class Opening:
-    """An incident to open, or to open again. severity: None is the runbook's."""
+    """An incident to open, or to open again. severity: None is the runbook's. cause: as it was found."""
 
     name: str
     incident_type: str
@@ -63,6 +63,7 @@ class Opening:
     description: str
     again: bool = False
     severity: Severity | None = None
+    cause: str = ""
 
 
 @dataclass(frozen=True)
@@ -189,10 +190,10 @@ def _opening(
         return None
     text = _description(s, symptoms)
     if last is not None and lately and last.number:
-        return Opening(last.name, s.incident_type, s.component, text, again=True, severity=s.streak.verdict.severity)
+        return Opening(last.name, s.incident_type, s.component, text, True, s.streak.verdict.severity, s.streak.cause_name)
     number = 1 + max((k.number for k in known if k.incident_type == s.incident_type), default=0)
     name = incident_name(stack.metadata.name, s.incident_type, number)
-    return Opening(name, s.incident_type, s.component, text, severity=s.streak.verdict.severity)
+    return Opening(name, s.incident_type, s.component, text, False, s.streak.verdict.severity, s.streak.cause_name)
 
 
 def incident_name(stack: str, incident_type: str, number: int) -> str:

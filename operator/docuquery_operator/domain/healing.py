@@ -11,7 +11,7 @@ from ..api.common import HealMode
 from ..api.incident import Cause, Incident, IncidentStatus, Phase, Step, StepState
 from ..api.runbook import StepSpec
 from . import approvals, lifecycle, rails, verification
-from .causes import Diagnosis
+from .causes import Confidence, Diagnosis
 from .draft import Draft, News
 from .rails import past
 from .rails.candidate import Candidate
@@ -23,6 +23,11 @@ SETTLE_WITHIN = timedelta(minutes=10)
 STATUS_LIMIT = 64 * 1024
 # A cause that changes from round to round must not keep the incident from being worked on for ever.
 UNSTABLE_ROUNDS = 4
+# Figures over several rounds, such as how long searches take, are there from the third one on after a start.
+NO_DATA_ROUNDS = 4
+# Annotation of an incident: the cause that the operator has opened it for.
+FIRST_CAUSE = "ops.docuquery.ai/first-cause"
+FIRST_SIGHT: Confidence = "Low"
 
 
 @dataclass(frozen=True)
@@ -119,6 +124,7 @@ def watch_recovery(d: Draft, w: World) -> bool:
     d.look(max(interval, IDLE) if watching else interval)
     if not verification.mitigated(d, w):
         return False
+    _at_first_sight(d, w)
     until = verification.clear_until(d, w, w.runbook.verify)
     if d.now >= until and w.streak is not None and w.streak.verdict.symptom is False:
         lifecycle.close(d, "Recovered", f"recovered without an action of the operator: {verification.cause_name(d)}")
@@ -135,7 +141,7 @@ def no_data(d: Draft, w: World) -> bool:
         if human is not None and human.reason == "NoData":
             d.condition("NeedsHuman", False, "DataBack", "the probes give an answer again")
         return False
-    if w.stack is not None and w.streak.symptom_rounds >= w.stack.spec.detection.failures:
+    if w.stack is not None and w.streak.symptom_rounds >= max(w.stack.spec.detection.failures, NO_DATA_ROUNDS):
         lifecycle.needs_human(d, "NoData", "the probes give no answer about the symptom; nothing is done on guesses")
     return True
 
@@ -155,11 +161,27 @@ def identify(d: Draft, w: World) -> bool:
         return True
     known = d.status.cause
     # What a person does about the cause passes through such states; the report must still name the cause itself.
-    if known is None or (known.name != diagnosis.name and not diagnosis.spec.transient):
+    # Nor does the cause that only says that none fits take its place.
+    says_more = not diagnosis.spec.transient and diagnosis.spec.when.strip() != "true"
+    if known is None or (known.name != diagnosis.name and says_more):
         _name_cause(d, diagnosis, observe=d.status.mode is HealMode.OBSERVE)
     if d.status.phase is not Phase.IDENTIFIED:
         d.phase(Phase.IDENTIFIED, d.status.summary)
     return False
+
+
+def _at_first_sight(d: Draft, w: World) -> None:
+    """The operator has opened it for this cause, and the fault is over before rounds an interval apart could agree on one.
+
+    Nothing is done on it, and it is told as unsure: pods and other services take note a little later.
+    """
+    name = d.incident.metadata.annotations.get(FIRST_CAUSE, "")
+    spec = next((c for c in w.runbook.causes if c.name == name), None) if w.runbook else None
+    if d.status.cause is not None or spec is None:
+        return
+    d.update(cause=Cause(name=spec.name, message=spec.message, confidence=FIRST_SIGHT, since=d.now))
+    d.times(identified_at=d.now)
+    d.tell("Identified", f"{spec.name} ({FIRST_SIGHT}): {spec.message or spec.name}", announce=False)
 
 
 def _name_cause(d: Draft, diagnosis: Diagnosis, observe: bool) -> None:
@@ -247,9 +269,16 @@ def _nothing_left(d: Draft, diagnosis: Diagnosis) -> None:
     human = d.status.condition("NeedsHuman")
     if human is not None and human.status == "True" and human.reason == "Regressed":
         return
-    notes = "; ".join(s.summary for s in d.status.steps if s.round == d.status.round and (s.plan or {}).get("note"))
-    if any(s.round == d.status.round and s.effect_at and not (s.plan or {}).get("note") for s in d.status.steps):
+    steps = [s for s in d.status.steps if s.round == d.status.round]
+    notes = "; ".join(s.summary for s in steps if (s.plan or {}).get("note"))
+    tried = [
+        s.name for s in steps if (s.effect_at or s.state in verification.UNSUCCESSFUL) and not (s.plan or {}).get("note")
+    ]
+    if tried:
         text = diagnosis.spec.human or "every step of the remedy was tried; a person must look"
+        # A person is called below; this says why nothing more is done, where all such reasons stand.
+        refusal = Refusal("22-ladder", "RemedyUsedUp", f"{', '.join(tried)} did not help; no step is left")
+        d.refuse(refusal, None, announce=False)
         lifecycle.needs_human(d, "RemedyUsedUp", f"{diagnosis.name}: {text}" + (f"; {notes}" if notes else ""))
     else:
         text = diagnosis.spec.human or diagnosis.message or "no automatic remedy"

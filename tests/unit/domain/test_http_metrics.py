@@ -169,10 +169,10 @@ def test_paths_without_bound_lose_their_detail_and_nothing_else() -> None:
 
 def test_too_many_series_are_refused_before_they_are_parsed() -> None:
     text = "\n".join(f'http_requests_total{{path="/d/{n}",status="200"}} 1' for n in range(MAX_SAMPLES + 1))
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(MetricsError, match="more than 20000"):
         read(text)
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5
 
 
 def test_megabytes_of_others_cost_little() -> None:
@@ -180,9 +180,9 @@ def test_megabytes_of_others_cost_little() -> None:
         "\n".join(f'other_total{{a="{n}",b="some longer text here"}} 1' for n in range(60_000)) + "\nhttp_requests_total 1\n"
     )
     assert len(text) > 2_000_000
-    began = time.perf_counter()
+    began = time.process_time()
     assert [s.value for s in samples(text, {"http_requests_total"})] == [1.0]
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5
 
 
 def test_odd_bounds_are_the_last_bucket() -> None:

@@ -26,6 +26,7 @@ class Collection:
         self.folder = folder
         self.config: Json = json.loads((folder / "config.json").read_text())
         self.optimizing = False
+        self.archiving = False
         self._operation = 0
         self._lock = threading.RLock()
         self._shards = self._load()
@@ -109,7 +110,7 @@ class Collection:
         with self._lock:
             infos = [shard.info() for shard in self._shards]
         return {
-            "status": "yellow" if self.optimizing else "green",
+            "status": "yellow" if self.optimizing or self.archiving else "green",
             "optimizer_status": "ok",
             "indexed_vectors_count": sum(info.indexed_vectors_count for info in infos),
             "points_count": sum(info.points_count for info in infos),

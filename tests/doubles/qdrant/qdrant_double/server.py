@@ -147,7 +147,7 @@ async def faults(request: web.Request) -> web.Response:
     """The double's own, for tests; no Qdrant has it. Milliseconds that a search takes longer.
 
     `query`: each search. `unindexed`: one in a collection without any index. `optimize`: optimisers begin so much later.
-    `snapshot`: a snapshot begins so much later. Not times: `snapshot_fails`, how many more snapshots fail;
+    `snapshot`: a snapshot begins so much later; its collection is yellow all the while. Not times: `snapshot_fails`, how many more snapshots fail;
     `short_download`, how many bytes a download lacks at its end, under a clean 200.
     """
     given = await body(request)

@@ -7,7 +7,7 @@ import tempfile
 from aiohttp import BodyPartReader, web
 
 from qdrant_double.errors import NotFoundError, QdrantError, WrongInputError
-from qdrant_double.server import FAULTS, SNAPSHOTS, body, succeeded
+from qdrant_double.server import FAULTS, SNAPSHOTS, STORE, body, succeeded
 
 routes = web.RouteTableDef()
 
@@ -25,11 +25,17 @@ async def create(request: web.Request) -> web.Response:
     """Make a snapshot."""
     faults = request.app[FAULTS]
     counters = request.app[SNAPSHOTS].counters
+    name, _ = _scope(request)
+    archived = [request.app[STORE].get(name)] if name is not None and faults.get("snapshot") else []
     counters.creating += 1
+    for collection in archived:
+        collection.archiving = True
     try:
         await asyncio.sleep(faults.get("snapshot", 0) / 1000)
     finally:
         counters.creating -= 1
+        for collection in archived:
+            collection.archiving = False
     if faults.get("snapshot_fails", 0) > 0:
         faults["snapshot_fails"] -= 1
         raise QdrantError("Service internal error: No space left on device (os error 28)")
