@@ -1,7 +1,7 @@
 """A restore in a process of its own, killed before or after one of its statements.
 
 Arguments: port, folder of secrets, folder with manifest.json and objects, phases by commas, number of the statement (0: none),
-`before` or `after`. Prints `done` and the number of statements when it comes to its end.
+`before` or `after`; or 0 and `reading`, which kills it while pg_restore is at work. Prints `done` and the number of statements when it comes to its end.
 """
 
 from __future__ import annotations
@@ -25,11 +25,19 @@ ID = "0badcafe"
 class Folder:
     """contracts.ObjectReader."""
 
-    def __init__(self, folder: pathlib.Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: pathlib.Path, dies: bool) -> None:
+        self.folder, self.dies = folder, dies
+        self.reads = 0
 
     async def read(self, entry: ObjectEntry) -> AsyncIterator[bytes]:
-        yield (self.folder / entry.name.replace("/", "_")).read_bytes()
+        data = (self.folder / entry.name.replace("/", "_")).read_bytes()
+        self.reads += 1
+        yield data[: len(data) // 2]
+        # The first time only its contents are looked at.
+        if self.dies and self.reads == 2:
+            await asyncio.sleep(0.3)
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield data[len(data) // 2 :]
 
 
 def armed(number: int, when: str) -> list[str]:
@@ -64,7 +72,15 @@ async def main() -> None:
     for phase in phases.split(","):
         if phase == "beside":
             await restore.restore_beside(
-                part, database, manifest, Folder(place), request, pathlib.Path(secrets), ID, place, lambda *_: None
+                part,
+                database,
+                manifest,
+                Folder(place, when == "reading"),
+                request,
+                pathlib.Path(secrets),
+                ID,
+                place,
+                lambda *_: None,
             )
         else:
             await getattr(restore, phase)(request, pathlib.Path(secrets), database.name, ID)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import pathlib
@@ -236,6 +237,20 @@ def world(server: Postgres, folder: pathlib.Path, scratch: pathlib.Path) -> Worl
     made = World(server, folder, scratch)
     made.anew()
     return made
+
+
+@contextlib.contextmanager
+def small_disk(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A file system of 200 KiB."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(folder)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("this machine does not allow to mount")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
 
 
 def manifest(store: MemoryStore, part: PostgresPart) -> Manifest:

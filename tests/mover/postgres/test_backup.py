@@ -13,7 +13,7 @@ from docuquery_operator.mover.contracts import MoverError
 from docuquery_operator.mover.postgres.backup import back_up
 from docuquery_operator.mover.postgres.tools import Tools, chosen
 
-from .conftest import APP, BACKUP, DATABASE, PASSWORDS, MemoryStore, World, table
+from .conftest import APP, BACKUP, DATABASE, PASSWORDS, MemoryStore, World, small_disk, table
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(120)]
 
@@ -247,6 +247,19 @@ async def test_the_error_of_the_store_is_passed_on_and_nothing_stays(world: Worl
     assert caught.value.reason == "StoreFull"
     await asyncio.sleep(0.1)
     assert world.value("select count(*) from pg_stat_activity where usename = 'docuquery_backup'") == 0
+
+
+async def test_a_full_scratch_volume(world: World) -> None:
+    with small_disk(world.scratch) as scratch, pytest.raises(MoverError) as caught:
+        await back_up(world.request(jobs=2), world.secrets(BACKUP), MemoryStore(), world.report, scratch)
+    assert (caught.value.reason, caught.value.retry) == ("DiskFull", True)
+    assert "No space left" in caught.value.message
+
+
+async def test_scratch_that_cannot_be_written(world: World) -> None:
+    with pytest.raises(MoverError) as caught:
+        await back_up(world.request(jobs=2), world.secrets(BACKUP), MemoryStore(), world.report, Path("/proc/scratch"))
+    assert caught.value.reason == "NoScratch"
 
 
 async def test_globals_that_cannot_be_had_are_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from docuquery_operator.mover.postgres import drill as drilling
 from docuquery_operator.mover.postgres.drill import drill
 from docuquery_operator.mover.postgres.tools import Tools
 
-from .conftest import DATABASE, BlindStore, MemoryStore, World, manifest
+from .conftest import DATABASE, BlindStore, MemoryStore, World, manifest, small_disk
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(180)]
 KINDS = ("restore", "rows", "content", "schema", "sequences", "extensions", "amcheck")
@@ -212,6 +212,15 @@ async def test_without_room_nothing_is_begun(world: World, monkeypatch: pytest.M
     monkeypatch.setattr(drilling, "ROOM", 1e9)
     checks = await drill(part, store, manifest(store, part), world.scratch, [])
     assert [(c.ok, "bytes" in c.detail) for c in checks] == [(None, True)]
+
+
+async def test_a_full_volume_is_no_verdict(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = MemoryStore()
+    part = await world.backup(store)
+    monkeypatch.setattr(drilling, "ROOM", 0)
+    with small_disk(world.scratch) as scratch, pytest.raises(MoverError) as caught:
+        await drill(part, store, manifest(store, part), scratch, [])
+    assert (caught.value.reason, caught.value.retry) == ("DiskFull", True)
 
 
 async def test_broken_indexes_are_found(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

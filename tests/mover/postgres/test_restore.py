@@ -400,6 +400,18 @@ async def test_killed_at_each_statement_it_comes_to_the_same_end(scene: Scene) -
             assert (live(scene), scene.world.names()) == (3000, {DATABASE, PREVIOUS})
 
 
+async def test_killed_while_pg_restore_is_at_work(scene: Scene) -> None:
+    """What it leaves behind neither goes live nor stands in the way."""
+    killed = Killed(scene)
+    assert killed.run("beside", 0, "reading") == 0
+    assert scene.world.names() == {DATABASE, COPY}
+    with pytest.raises(MoverError, match="not restored and checked"):
+        await scene.swap()
+    assert await scene.beside() == OK
+    await scene.swap()
+    assert live(scene) == 3000
+
+
 @pytest.mark.timeout(600)
 async def test_killed_on_the_way_back(scene: Scene) -> None:
     killed = Killed(scene)
