@@ -32,6 +32,7 @@ class Memory:
     entries: dict[str, ObjectEntry] = field(default_factory=dict)
     notes: list[IntentNote] = field(default_factory=list)
     encrypted: set[str] = field(default_factory=set)
+    tried: set[str] = field(default_factory=set)
 
     async def write(
         self, name: str, kind: ObjectKind, plain: AsyncIterator[bytes], *, compress: bool = True, encrypt: bool | None = None
@@ -39,8 +40,9 @@ class Memory:
         """Keep it only when the stream has ended well."""
         if encrypt and not self.recipients:
             raise MoverError("NoRecipients", "no recipients")
+        assert name not in self.tried
+        self.tried.add(name)
         data = b"".join([chunk async for chunk in plain])
-        assert name not in self.objects
         if encrypt or (encrypt is None and self.recipients):
             self.encrypted.add(name)
         self.put(name, kind, data)

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from docuquery_operator.domain.backups.manifest import Check, ObjectKind, QdrantPart
+from docuquery_operator.mover.contracts import MoverError
 from docuquery_operator.mover.qdrant.backup import back_up
 from docuquery_operator.mover.qdrant.drill import drill
 from tests.mover.qdrant import damage
 from tests.mover.qdrant.memory import Memory, asked, fill, quiet, upsert, vector
-from tests.stack.services import QdrantDouble, http
+from tests.stack.services import QdrantDouble, http, running
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(180)]
 
@@ -209,3 +210,39 @@ def blind(part: QdrantPart) -> QdrantPart:
         for each in part.collections
     ]
     return part.model_copy(update={"collections": collections})
+
+
+async def test_markers_stay_in_the_archives(
+    tmp_path: pathlib.Path, secrets: pathlib.Path, scratch: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Twenty in payloads, one as the key: none in what a mover says, notes or puts into the manifest."""
+    markers = [f"marker-{number:02d}-s3cr3t" for number in range(20)]
+    own = QdrantDouble(tmp_path / "keyed")
+    (tmp_path / "keyed").mkdir()
+    own.process.env["QDRANT__SERVICE__API_KEY"] = "marker-key"
+    (secrets / "qdrant").mkdir()
+    (secrets / "qdrant" / "api-key").write_text("marker-key")
+    headers = {"api-key": "marker-key"}
+    said: list[Any] = []
+    memory = Memory()
+    with running(own):
+        url = f"{own.url}/collections/documents"
+        http("PUT", url, {"vectors": {"size": 16, "distance": "Cosine"}}, headers)
+        chance = random.Random(5)
+        points = [{"id": n, "vector": vector(chance), "payload": {"secret": marker}} for n, marker in enumerate(markers)]
+        assert http("PUT", f"{url}/points?wait=true", {"points": points}, headers).status == 200
+        part = await back_up(asked(own), secrets, memory, lambda *line: said.append(line))
+        assert http("PUT", f"{own.url}/double/faults", {"snapshot_fails": 1}, headers).status == 200
+        with pytest.raises(MoverError) as error:
+            await back_up(asked(own), secrets, Memory(), lambda *line: said.append(line))
+        said.append(error.value.message)
+    said += [part.to_json().decode(), *(note.to_json().decode() for note in memory.notes), caplog.text]
+    said += [check.detail for check in await drill(part, memory, memory.manifest(part), scratch, [])]
+    memory.put(
+        "qdrant/documents/0.tar",
+        ObjectKind.QDRANT_SHARD,
+        damage.repacked(memory.objects["qdrant/documents/0.tar"], damage.flip_payload),
+    )
+    said += [check.detail for check in await drill(blind(part), memory, memory.manifest(part), scratch, [])]
+    text = str(said)
+    assert not [marker for marker in (*markers, "marker-key") if marker in text]

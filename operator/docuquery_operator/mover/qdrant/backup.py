@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import string
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from ...domain.backups.manifest import CollectionFacts, ObjectEntry, ObjectKind, QdrantPart, ShardFacts, Skipped
+from ...domain.backups.layout import safe_name
+from ...domain.backups.manifest import CollectionFacts, ObjectEntry, ObjectKind, QdrantPart, ShardFacts, Skipped, sha256
 from ...domain.backups.request import QdrantRequest
 from ..chunks import counted
 from ..clock import now
@@ -21,7 +20,6 @@ from .records import sample_hash
 
 ALL = "*"
 LONGEST = 200
-PLAIN = frozenset(string.ascii_letters + string.digits + "_-")
 TRIES = 3
 
 
@@ -105,18 +103,18 @@ class _Collection:
         )
 
     async def _shard(self, replica: Replica) -> ShardFacts:
-        for left in reversed(range(TRIES)):
+        for attempt in range(1, TRIES + 1):
             try:
-                return await self._try_shard(replica)
+                return await self._try_shard(replica, object_name(self._name, replica.shard, attempt))
             except MoverError as error:
                 # Another backup at the same time may have removed the file: both got the same name in the same second.
                 gone = isinstance(error, AnswerError) and error.status == 404
-                if not left or not (gone or error.reason == "SnapshotDamaged"):
+                if attempt == TRIES or not (gone or error.reason == "SnapshotDamaged"):
                     raise
         raise AssertionError
 
-    async def _try_shard(self, replica: Replica) -> ShardFacts:
-        client, name = replica.peer.client, object_name(self._name, replica.shard)
+    async def _try_shard(self, replica: Replica, name: str) -> ShardFacts:
+        client = replica.peer.client
         async with snapshots.taken(client, self._name, replica.shard, self._writer) as made:
             stream = snapshots.content(client, self._name, replica.shard, made)
             entry = await self._write(name, stream, made.size)
@@ -136,9 +134,9 @@ class _Collection:
         return await self._writer.write(name, ObjectKind.QDRANT_SHARD, seen)
 
 
-def object_name(collection: str, shard: int) -> str:
-    """Where a shard lies in the set. The name of a collection may hold what no key may, and be longer."""
-    kept = "".join(chr(byte) if chr(byte) in PLAIN else f"={byte:02x}" for byte in collection.encode())
+def object_name(collection: str, shard: int, attempt: int = 1) -> str:
+    """Where a shard lies in the set. A key is written once, so that a second try takes another."""
+    kept = safe_name(collection)
     if len(kept) > LONGEST:
-        kept = kept[:LONGEST] + hashlib.sha256(collection.encode()).hexdigest()[:16]
-    return f"qdrant/{kept}/{shard}.tar"
+        kept = f"{kept[:LONGEST]}={sha256(collection.encode())[:16]}"
+    return f"qdrant/{kept}/{shard}.tar" if attempt == 1 else f"qdrant/{kept}/{shard}-{attempt}.tar"

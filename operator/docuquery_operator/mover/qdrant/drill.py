@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ...domain.backups.manifest import Check, CollectionFacts, Manifest, QdrantPart, ShardFacts
-from ..contracts import DamagedError, MoverError, ObjectReader
+from ..contracts import DamagedError, ObjectReader
 from .archive import spool, unpack_shard
 from .compare import compared
 from .engine import Answer, Question
@@ -40,7 +40,10 @@ class _Failed(Exception):
 async def drill(
     part: QdrantPart, reader: ObjectReader, manifest: Manifest, scratch: Path, assertions: Sequence[object] = ()
 ) -> list[Check]:
-    """Checks of all collections; `scratch` is left empty. Assertions are SQL and not for this part."""
+    """Checks of all collections; `scratch` is left empty. Assertions are SQL and not for this part.
+
+    Errors of the store are passed on: they are no answer.
+    """
     checks = [_aliases(part)]
     for collection in part.collections:
         folder = scratch / "qdrant"
@@ -130,8 +133,6 @@ async def _laid_out(shard: ShardFacts, reader: ObjectReader, manifest: Manifest,
         raise _Failed(error.message) from error
     except (ValueError, tarfile.TarError, EOFError) as error:
         raise _Failed(f"its archive cannot be unpacked: {error}") from error
-    except MoverError as error:
-        raise UnverifiableError(error.message) from error
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise UnverifiableError(f"the scratch volume is too small to unpack {shard.object}") from error
