@@ -10,7 +10,9 @@ import pytest
 
 from docuquery_operator.domain.backups.manifest import ObjectKind, PostgresPart
 from docuquery_operator.mover.contracts import MoverError
+from docuquery_operator.mover.postgres import facts
 from docuquery_operator.mover.postgres.backup import back_up
+from docuquery_operator.mover.postgres.session import Session
 from docuquery_operator.mover.postgres.tools import Tools, chosen
 
 from .conftest import APP, BACKUP, DATABASE, PASSWORDS, MemoryStore, World, small_disk, table
@@ -203,6 +205,23 @@ async def test_a_lock_is_not_queued_behind(world: World) -> None:
         error = await failure(world, lock_timeout_seconds=0.3)
         assert (error.reason, error.retry) == ("LockTimeout", True)
         assert world.value("select count(*) from pg_locks where not granted") == 0
+
+
+async def test_a_table_that_is_dropped_between_look_and_lock(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first list of tables is out of date; the second is not."""
+    real, calls = facts.tables, list[int]()
+
+    async def tables(session: Session) -> list[facts.Table]:
+        found = await real(session)
+        calls.append(len(found))
+        if len(calls) == 1:
+            world.app("drop table twins")
+        return found
+
+    monkeypatch.setattr(facts, "tables", tables)
+    found = (await world.backup(MemoryStore())).databases[0]
+    assert len(calls) == 2
+    assert "twins" not in {t.name for t in found.tables}
 
 
 async def test_nobody_there(world: World) -> None:

@@ -34,7 +34,8 @@ from docuquery_operator.mover.postgres.words import explain, lacking, shortened
         ('ERROR:  database "x" is being accessed by other users', "InUse", True),
         ("ERROR:  could not import the requested snapshot", "SnapshotLost", True),
         ("server does not support SSL, but SSL was required", "Tls", False),
-        ('ERROR:  relation "public.x" does not exist', "TableVanished", True),
+        ('ERROR:  relation "public.x" does not exist', "Failed", True),
+        ('relation "public.x" does not exist (SQLSTATE 42P01)', "TableVanished", True),
         ("something new", "Failed", True),
     ],
 )

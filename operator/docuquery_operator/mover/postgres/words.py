@@ -60,7 +60,8 @@ MEANINGS = (
         "Sessions hold the database that cannot be ended, such as a superuser's, or a prepared transaction: end them.",
         retry=True,
     ),
-    _meaning(r"relation \".*?\" does not exist", "TableVanished", "A table was dropped meanwhile; try again.", retry=True),
+    # In a session of ours: of pg_restore it would mean that the dump lacks something.
+    _meaning(r"SQLSTATE 42P01", "TableVanished", "A table was dropped meanwhile; try again.", retry=True),
     _meaning(
         r"no space left on device|disk full|could not extend file",
         "DiskFull",
