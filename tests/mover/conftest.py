@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -125,3 +126,17 @@ def bucket(gateway: Gateway, tmp_path: Path) -> Place:
 def place(request: pytest.FixtureRequest) -> Place:
     """Each kind of store in turn."""
     return request.getfixturevalue("volume" if request.param == "volume" else "bucket")  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="session")
+def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    from .zygotes import Zygote
+
+    folder = tmp_path_factory.mktemp("zygote")
+    command = [sys.executable, str(ROOT / "tests" / "mover" / "zygote.py"), str(folder)]
+    env = {**os.environ, "PYTHONPATH": f"{ROOT / 'operator'}:{ROOT}"}
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
+    yield Zygote(folder, process)
+    assert process.stdin
+    with process:
+        process.stdin.close()

@@ -345,3 +345,11 @@ def test_a_gibibyte_streams_within_256_mib_of_memory(place: Place, tmp_path: Pat
     )
     assert plain == 1 << 30
     assert peak <= 256
+
+
+async def test_an_object_for_another_key_than_the_manifest_says_is_damage(volume: Place, tmp_path: Path) -> None:
+    store = volume.open()
+    entry = await writer(store, [key(tmp_path / "theirs")]).write("x", KIND, once(some(1000)))
+    named = entry.model_copy(update={"recipients": [key(tmp_path / "ours")]})
+    with pytest.raises(DamagedError, match="not encrypted to the recipients"):
+        await back(store, named, tmp_path / "ours")

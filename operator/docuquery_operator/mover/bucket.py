@@ -272,9 +272,13 @@ class Bucket:
             except ERRORS as error:
                 raise explained(error, self._where, f"delete {key}") from error
 
-    async def sweep(self, prefix: str) -> int:
+    async def sweep(self, prefix: str, before: datetime | None = None) -> int:
         """Parts of broken uploads are hidden; only the bucket's lifecycle rule removes them."""
         return 0
+
+    async def room(self) -> int | None:
+        """Buckets do not tell."""
+        return None
 
     async def clock(self) -> datetime | None:
         """By the Date header of any answer, also of a refusal."""

@@ -24,6 +24,11 @@ WINDOW_LIMIT = 128 << 20
 _NAME = re.compile(r"[A-Za-z0-9_=+-][A-Za-z0-9._=+-]{0,254}(/[A-Za-z0-9_=+-][A-Za-z0-9._=+-]{0,254}){0,7}")
 
 
+def is_name(name: str) -> bool:
+    """Whether it can be an object of a set: a relative path of plain characters, without hidden parts."""
+    return _NAME.fullmatch(name) is not None
+
+
 class _Measured:
     """Size and SHA-256 of what passes by; above `limit` bytes it refuses."""
 
@@ -90,7 +95,7 @@ class SetWriter:
         self, name: str, kind: ObjectKind, plain: AsyncIterator[bytes], *, compress: bool = True, encrypt: bool | None = None
     ) -> ObjectEntry:
         """See contracts.ObjectWriter. The same name twice is a mistake of the caller: ValueError."""
-        if _NAME.fullmatch(name) is None or name in self._names:
+        if not is_name(name) or name in self._names:
             raise ValueError(f"{name!r} is no name for a new object of a set; see layout.safe_name")
         self.check_lease()
         recipients = self._chosen(name, encrypt)
@@ -214,10 +219,19 @@ def _compressed(chunks: Iterable[bytes]) -> Iterator[bytes]:
 def _opened(entry: ObjectEntry, incoming: Iterator[bytes], plain: cipher.Sink, identities: list[cipher.Identity]) -> None:
     target = _Decompressing(plain) if entry.compression == "zstd" else plain
     if entry.recipients:
-        cipher.decrypt(incoming, target, identities)
+        _decrypt(entry, incoming, target, identities)
     else:
         for chunk in incoming:
             target.write(chunk)
+
+
+def _decrypt(entry: ObjectEntry, incoming: Iterator[bytes], target: cipher.Sink, identities: list[cipher.Identity]) -> None:
+    try:
+        cipher.decrypt(incoming, target, identities)
+    except MoverError as error:
+        if error.reason == "WrongKey" and {str(key.to_public()) for key in identities} & set(entry.recipients):
+            raise DamagedError("it is not encrypted to the recipients that the manifest names") from None
+        raise
 
 
 class _Decompressing:

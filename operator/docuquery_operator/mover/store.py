@@ -75,8 +75,15 @@ class Store(Protocol):
         """Remove objects; one that is not there is no error."""
         ...
 
-    async def sweep(self, prefix: str) -> int:
-        """Remove what broken writes have left below the prefix; how many. On a bucket its lifecycle rule does that."""
+    async def sweep(self, prefix: str, before: datetime | None = None) -> int:
+        """Remove what broken writes have left below the prefix, all or those older; how many.
+
+        On a bucket its lifecycle rule does that.
+        """
+        ...
+
+    async def room(self) -> int | None:
+        """Free bytes; None where there is no such limit, or it cannot be known."""
         ...
 
     async def clock(self) -> datetime | None:

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -42,7 +43,7 @@ class Volume:
         if not self._root.is_dir():
             need = "mount the volume there, or correct destination.volume"
             raise MoverError("BucketMissing", f"{self.where} does not exist; {need}", retry=False)
-        await self._run("write to", lambda: self._touched(self._path(prefix) if prefix else self._root))
+        await self._run("write to", lambda: self._touched(self._folder(prefix)))
 
     async def put(self, key: str, stream: AsyncIterator[bytes]) -> int:
         """See store.Store."""
@@ -127,20 +128,25 @@ class Volume:
                 _sync(folder)
                 return
 
-    async def sweep(self, prefix: str) -> int:
+    async def sweep(self, prefix: str, before: datetime | None = None) -> int:
         """See store.Store."""
-        return await self._run("delete", lambda: self._swept(prefix))
+        return await self._run("delete", lambda: self._swept(prefix, before))
 
-    def _swept(self, prefix: str) -> int:
+    def _swept(self, prefix: str, before: datetime | None) -> int:
         left = [
             Path(folder) / name
             for folder, _folders, names in os.walk(self._folder(prefix), onerror=_unless_absent)
             for name in names
             if _is_hidden(name)
         ]
+        left = [path for path in left if before is None or _is_old(path, before)]
         for path in left:
             self._removed(path)
         return len(left)
+
+    async def room(self) -> int | None:
+        """See store.Store."""
+        return await self._run("look at", lambda: shutil.disk_usage(self._root).free)
 
     async def clock(self) -> datetime | None:
         """By the time that the file system gives a new file."""
@@ -268,6 +274,12 @@ def _seen(key: str, path: Path) -> Stored | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     return Stored(key, facts.st_size, datetime.fromtimestamp(facts.st_mtime, UTC)) if path.is_file() else None
+
+
+def _is_old(path: Path, before: datetime) -> bool:
+    """A claim is never old: it guards a name for good."""
+    seen = _seen(path.name, path)
+    return seen is not None and seen.modified < before and path.name.endswith(PART)
 
 
 def _unless_absent(error: OSError) -> None:

@@ -261,6 +261,7 @@ class Intent(Document):
     holder: str
     started_at: Time
     lease_until: Time
+    source: Source | None = None
 
 
 class IntentNote(Document):
