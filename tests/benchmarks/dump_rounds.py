@@ -30,7 +30,11 @@ insert into documents (title, body, extra)
             [1 + (hashtext(i::text || j::text) & 7)] || ' ' || (hashtext(j::text || i::text) & 4095), ' ')
             from generate_series(1, 80) j),
          jsonb_build_object('author', 'person ' || i % 997, 'pages', i % 300, 'hash', md5(i::text))
-    from generate_series(1, {n}) i;
+    from generate_series(1, {n} / 10) i;
+-- Again nine times, further apart than any compressor remembers: text of this kind takes long to make up.
+insert into documents (title, body, extra)
+  select d.title || ' again ' || n, d.body, d.extra || jsonb_build_object('hash', md5(d.id || '/' || n))
+    from generate_series(1, 9) n, lateral (select * from documents where id <= {n} / 10 order by id) d;
 create table embeddings (id bigserial primary key, document bigint, model text, point uuid, norm double precision);
 insert into embeddings (document, model, point, norm)
   select 1 + i % {n}, 'model-' || i % 3, md5(i::text)::uuid, i / 7.0 from generate_series(1, {n} * 6) i;
