@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 from docuquery_operator.domain.backups.manifest import (
     IntentNote,
@@ -113,7 +114,7 @@ def fill(
 ) -> None:
     """A collection with an index and points."""
     chance = random.Random(seed)
-    url = f"{double.url}/collections/{name}"
+    url = f"{double.url}/collections/{quote(name)}"
     settings = {"vectors": {"size": SIZE, "distance": "Cosine"}, "shard_number": shards}
     assert http("PUT", url, settings).status == 200
     assert http("PUT", f"{url}/index?wait=true", {"field_name": "n", "field_schema": "integer"}).status == 200
@@ -126,13 +127,15 @@ def fill(
 
 def upsert(double: QdrantDouble, name: str, points: list[dict[str, Any]]) -> None:
     """And wait."""
-    answer = http("PUT", f"{double.url}/collections/{name}/points?wait=true", {"points": points})
+    answer = http("PUT", f"{double.url}/collections/{quote(name)}/points?wait=true", {"points": points})
     assert answer.status == 200, answer.body
 
 
 def count(double: QdrantDouble, name: str) -> int:
     """Exactly."""
-    return int(http("POST", f"{double.url}/collections/{name}/points/count", {"exact": True}).json()["result"]["count"])
+    return int(
+        http("POST", f"{double.url}/collections/{quote(name)}/points/count", {"exact": True}).json()["result"]["count"]
+    )
 
 
 def faults(double: QdrantDouble, **given: int) -> None:
