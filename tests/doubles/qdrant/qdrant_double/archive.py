@@ -33,8 +33,9 @@ def pack_shard(shard: pathlib.Path, target: pathlib.Path) -> None:
                     ".",
                 ]
             )
-    for extra in ("edge_config.json",):
-        shutil.copy2(shard / extra, target / extra)
+    # The engine's own; a real server's shard has none, and opens without it.
+    if (shard / "edge_config.json").exists():
+        shutil.copy2(shard / "edge_config.json", target / "edge_config.json")
 
 
 def pack_collection(folder: pathlib.Path, target: pathlib.Path) -> None:
