@@ -6,6 +6,7 @@ from ..base import Action
 from .block_clients import BlockClients
 from .cache_keys import DropCacheKeys
 from .clients import KillIdleClients
+from .limits import SetTemporaryLimits
 from .optimize_collections import OptimizeCollections
 from .passive import ProposeMemory, ProposeScaling, ProposeVolume, WaitForRecovery
 from .quarantine import DropQuarantine, PutBackQuarantine, QuarantineQueue
@@ -30,6 +31,7 @@ _ALL: tuple[Action, ...] = (
     DropQuarantine(),
     OptimizeCollections(),
     ScaleWorkload(),
+    SetTemporaryLimits(),
     WaitForRecovery(),
     ProposeMemory(),
     ProposeVolume(),

@@ -7,6 +7,7 @@ from .backups import Backups
 from .blocking import ClientBlocking
 from .celery import CeleryFailures, CeleryQueue, CeleryWorkers, QuarantineProbe
 from .http import HttpHealth
+from .limit_setting import LimitSetting
 from .network import ServiceNetwork
 from .postgres import PostgresConnections, PostgresDisk, PostgresLocks, PostgresReady, PostgresRecovery
 from .qdrant import QdrantClusterState, QdrantCollections, QdrantReady, QdrantSearch
@@ -28,6 +29,7 @@ _ALL: tuple[Probe, ...] = (
     ClientBlocking(),
     ServiceLevelProbe(),
     Rollout(),
+    LimitSetting(),
     PostgresReady(),
     PostgresConnections(),
     PostgresLocks(),
