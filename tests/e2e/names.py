@@ -38,4 +38,5 @@ SCENARIOS = (
     "e2e-two-stores",
     "e2e-two-faults",
     "e2e-noise",
+    "e2e-one-abuser",
 )
