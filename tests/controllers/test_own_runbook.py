@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from docuquery_operator.catalogue.base import ProbeContext, Round
 from docuquery_operator.catalogue.probes import PROBES
 from docuquery_operator.cli.lint import lint_document
 from docuquery_operator.controllers.runbook import RunbookController
+from docuquery_operator.domain import temporary
 from docuquery_operator.ports import (
     CLAIM,
     HORIZONTAL_POD_AUTOSCALER,
@@ -116,6 +118,19 @@ def autoscaled(rig: Rig) -> None:
     rig.server.put(HORIZONTAL_POD_AUTOSCALER, {"metadata": {"name": "own", "namespace": NAMESPACE}, "spec": spec})
 
 
+def with_limit(rig: Rig) -> None:
+    """A limit was changed for a while."""
+    change: Any = {"id": "a", "cause": "", "until": "2100-01-01T00:00:00Z", "field": "env/api/RATE_LIMIT_REQUESTS"}
+    former, ours = ({"name": "RATE_LIMIT_REQUESTS", "value": v} for v in ("100", "200"))
+
+    def edit(workload: Any) -> None:
+        record = json.dumps([change | {"former": former, "ours": ours}])
+        workload["metadata"].setdefault("annotations", {})[temporary.KEY] = record
+        workload["spec"]["template"].setdefault("spec", {})["containers"] = [{"name": "api", "env": [ours]}]
+
+    rig.server.edit(STATEFUL_SET, NAMESPACE, "postgres", edit)
+
+
 def worlds() -> dict[str, Callable[[Rig], Any]]:
     """States in which the probes find as much and as little as they can."""
     blocker = Blocker(7, "start", "docuquery", "report", 5, 90.0)
@@ -139,6 +154,7 @@ def worlds() -> dict[str, Callable[[Rig], Any]]:
         "background tasks": background,
         "autoscaled": autoscaled,
         "set aside": set_aside,
+        "with a limit": with_limit,
         "no workload": lambda rig: rig.server.remove(STATEFUL_SET, NAMESPACE, "postgres"),
     }
 
