@@ -27,6 +27,8 @@ VARIABLES: dict[tuple[str, str], tuple[Kind, ...]] = {
     ("controllers/blocks.py", "kind"): (ports.INGRESS, ports.NETWORK_POLICY),
     ("catalogue/actions/scale_workload.py", "WORKLOADS[ref['kind']]"): WORKLOADS,
     ("catalogue/actions/scale_workload.py", "_kind(plan)"): (*WORKLOADS, *SCALERS),
+    ("catalogue/actions/limits.py", "WORKLOADS[plan['kind']]"): WORKLOADS,
+    ("catalogue/put_back.py", "kind"): (*WORKLOADS, *SCALERS),
     ("controllers/temporary.py", "kind"): (*WORKLOADS, *SCALERS),
     ("controllers/invalid.py", "kind"): (ports.STACK, ports.INCIDENT, ports.BACKUP_JOB),
     ("catalogue/shared.py", "kind"): (ports.REPLICA_SET, ports.CONTROLLER_REVISION),

@@ -111,6 +111,25 @@ async def test_through_the_autoscaler_where_there_is_one() -> None:
     assert status["steps"][0]["plan"]["through"] == "HorizontalPodAutoscaler"
 
 
+async def test_more_replicas_that_make_a_neighbour_sick_go_at_once() -> None:
+    """A worker more takes the last connections of the database: that is undone, not left for its hour."""
+    rig, key = world()
+    await rig.run(key, until=lambda _: worker(rig)["spec"]["replicas"] == 2)
+    rig.simulator.break_process("postgres-0", rig.clock.now())
+    status = await rig.run(key, seconds=120)
+    assert (steps(status), status["steps"][0]["undo"]) == ([("scaleWorkload", "Regressed")], "Done")
+    assert worker(rig)["spec"]["replicas"] == 1
+
+
+async def test_more_replicas_that_are_not_enough_stay_for_their_time() -> None:
+    rig, key = world()
+    rig.put_runbook(name="grow", **{**RUNBOOK, "symptom": "findings.workload.ready < 9"})
+    status = await rig.run(key, seconds=200)
+    assert steps(status)[0] == ("scaleWorkload", "NotHealed")
+    assert "undo" not in status["steps"][0]
+    assert worker(rig)["spec"]["replicas"] == 2
+
+
 REFUSED = [
     ("no bound in the Stack", "ScalingNotAllowed"),
     ("at the Stack's bound", "AtMaximum"),

@@ -108,7 +108,10 @@ class Action(Protocol):
 
 @runtime_checkable
 class Undoable(Protocol):
-    """An action that can put back what it has changed; asked for where a step has not helped and its plan says `undo`."""
+    """An action that can put back what it has changed; asked for where a step has not helped and its plan says `undo`.
+
+    `undo: Regressed` asks for it only where a neighbour got worse.
+    """
 
     async def undone(self, step: Step, namespace: str, ports: Ports) -> Effect:
         """Done when nothing is left of what this attempt has set, Absent when that cannot be seen.

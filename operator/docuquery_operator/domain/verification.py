@@ -206,11 +206,17 @@ def mitigated(d: Draft, w: World) -> bool:
 
 def finish(d: Draft, step: Step, state: StepState, why: str) -> None:
     """Write the verdict of a step; what it has changed in vain is to be put back (rule 18)."""
-    undo = UndoState.PENDING if state in UNSUCCESSFUL and (step.plan or {}).get("undo") else None
+    undo = UndoState.PENDING if _in_vain(step, state) else None
     d.put_step(step.model_copy(update={"state": state, "finished_at": d.now, "undo": undo, "summary": why[:512]}))
     d.tell(f"Step{state}", f"{step.name}: {why}", warning=state is not StepState.HEALED)
     if state is StepState.REGRESSED:
         needs_human(d, "Regressed", f"{step.name} made it worse: {why}; nothing more is done automatically")
+
+
+def _in_vain(step: Step, state: StepState) -> bool:
+    """Whether what the step has set is to be put back: `undo` of its plan says after which verdicts."""
+    undo = (step.plan or {}).get("undo")
+    return bool(undo) and (state is StepState.REGRESSED if undo == "Regressed" else state in UNSUCCESSFUL)
 
 
 def to_put_back(status: IncidentStatus) -> Step | None:

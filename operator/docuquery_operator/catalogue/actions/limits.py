@@ -16,8 +16,9 @@ from ...domain.fields import value
 from ...domain.limits import LEAST_FACTOR, MOST_FACTOR, moved, needed
 from ...domain.names import label_of
 from ...domain.pods import ATTEMPT_ANNOTATION
-from ...domain.world import EffectState, PlannedStep, Refusal, Risk
+from ...domain.world import Effect, EffectState, PlannedStep, Refusal, Risk
 from ...ports import JSON, WORKLOADS, Conflict, Ports
+from .. import put_back
 from ..base import Parameters, PlanContext
 from .restart_workload import RESTARTED_AT, RestartWorkload
 
@@ -79,6 +80,7 @@ class SetTemporaryLimits(RestartWorkload):
                 "to": to,
                 "seconds": lasts,
                 "stack": context.stack.metadata.name,
+                "undo": True,
             },
             summary=f"{seen['variable']} from {limit} to {to} in {ref.kind} {ref.name} for {lasts // 60}m (rolling restart)",
             cooldown=self.cooldown,
@@ -96,6 +98,14 @@ class SetTemporaryLimits(RestartWorkload):
             return
         if await ports.cluster.patch(WORKLOADS[plan["kind"]], namespace, plan["name"], _body(step, workload, ports)) is None:
             raise Conflict(f"{plan['kind']} {plan['name']} is gone")
+
+    async def undone(self, step: Step, namespace: str, ports: Ports) -> Effect:
+        """Done when the limit is not ours any more."""
+        return await put_back.left(step, WORKLOADS[(step.plan or {})["kind"]], namespace, ports)
+
+    async def undo(self, step: Step, namespace: str, ports: Ports) -> None:
+        """The former limit, by another rolling restart."""
+        await put_back.end(step, WORKLOADS[(step.plan or {})["kind"]], namespace, ports)
 
 
 def _body(step: Step, workload: JSON, ports: Ports) -> JSON:

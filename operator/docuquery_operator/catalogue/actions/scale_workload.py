@@ -16,6 +16,7 @@ from ...domain.fields import value
 from ...domain.names import label_of
 from ...domain.world import Effect, EffectState, PlannedStep, Refusal, Risk
 from ...ports import HORIZONTAL_POD_AUTOSCALER, JSON, SCALED_OBJECT, WORKLOADS, Kind, Ports
+from .. import put_back
 from ..base import Parameters, PlanContext
 
 SCALED_OUT = (ComponentType.API, ComponentType.CELERY_WORKER)
@@ -71,6 +72,8 @@ class ScaleWorkload:
             "to": to,
             "seconds": int(lasts),
             "stack": context.stack.metadata.name,
+            # More replicas that have not helped enough do no harm until their time; fewer at once might.
+            "undo": "Regressed",
         }
         whom = f"{ref.kind} {ref.name}" if seen["field"] == "replicas" else f"{plan['through']} {plan['name']}"
         return PlannedStep(
@@ -114,6 +117,14 @@ class ScaleWorkload:
         )
         body: JSON = temporary.applied(holder, change, label_of(plan["stack"]))
         await ports.cluster.patch(_kind(plan), namespace, plan["name"], body)
+
+    async def undone(self, step: Step, namespace: str, ports: Ports) -> Effect:
+        """Done when the number is not ours any more."""
+        return await put_back.left(step, _kind(step.plan or {}), namespace, ports)
+
+    async def undo(self, step: Step, namespace: str, ports: Ports) -> None:
+        """The former number: a neighbour was well before and is not any more."""
+        await put_back.end(step, _kind(step.plan or {}), namespace, ports)
 
 
 def _finding(context: PlanContext) -> Mapping[str, Any] | None:
