@@ -79,7 +79,7 @@ def _task(**fields: Any) -> Change:
 
 DURATION = "write a Go-style duration such as 30s, 5m or 1h30m; a day is 24h"
 PERCENT = "write a percentage from 0% to 100%, such as 10% or 2.5%"
-RATE = "write a count per time such as 3/1h: three in one hour"
+RATE = "write a count per time such as 3/1h: three in one hour, in no time of 0"
 CRON = "cron must have five fields: minute, hour, day of month, month, day of week; for example '0 3 * * 0'"
 RRULE = (
     "rrule must be a rule of RFC 5545 that begins with FREQ, for example FREQ=MONTHLY;BYDAY=3TU; "
@@ -137,6 +137,8 @@ STACK = [
          _component(API | {"blocking": {"enforcer": "ApiDenySet", "maxFor": "1h30m"}})),
     Case("Stack", RATE, {"healing": {"budget": {"perTarget": "3 per hour"}}},
          {"healing": {"budget": {"perTarget": "3/1h"}}}),
+    Case("Stack", RATE, {"healing": {"budget": {"perTarget": "3/0s"}}},
+         {"healing": {"budget": {"perTarget": "0/10s"}}}),
 ]  # fmt: skip
 
 INCIDENT = [

@@ -198,18 +198,50 @@ async def test_a_worker_that_hangs_after_an_outage_is_told() -> None:
     await watch.live(150, lambda: NAME in watch.names())
 
 
+async def test_a_flood_gets_more_workers_for_a_while_and_the_former_number_after_it() -> None:
+    rig = rig_with_worker()
+    rig.edit_stack(lambda s: s["spec"]["components"]["worker"].update(scaling={"max": 3}))
+    watch = await known(rig)
+    flood(rig)
+    seen: set[int] = set()
+
+    def goes_on() -> bool:
+        """One worker falls behind, two keep up."""
+        pods = len(rig.simulator.pods("worker"))
+        seen.add(pods)
+        queue = rig.celery.queue
+        rig.celery.queue = [f"n{len(queue)}", *queue] if pods < 2 else queue[: len(queue) // 2]
+        return watch.over(NAME)
+
+    await watch.live(400, goes_on)
+    status = watch.status(NAME)
+    assert (status["cause"]["name"], steps(status)) == ("QueueFlood", [("scaleWorkload", "Healed")])
+    assert (condition(status, "Resolved"), max(seen)) == ("Healed", 2)
+    assert len(rig.simulator.pods("worker")) == 2, "they stay for their time"
+    rig.clock.advance(3700)
+    await watch.live(60)
+    assert len(rig.simulator.pods("worker")) == 1
+    assert watch.names() == [NAME]
+
+
+def flood(rig: Rig) -> None:
+    """More messages than a worker, which is well and busy, can work on."""
+    rig.celery.queue = [f"m{n}" for n in range(2000)]
+    rig.celery_overlay = lambda f: replace(f, nodes=tuple(replace(n, active=(CeleryTask("t", "t", 1.0),)) for n in f.nodes))
+
+
 async def test_a_flood_is_left_to_a_person_who_sets_it_aside_and_gives_it_back() -> None:
     rig = rig_with_worker()
     watch = await known(rig)
-    rig.celery.queue = [f"m{n}" for n in range(2000)]
-    rig.celery_overlay = lambda f: replace(f, nodes=tuple(replace(n, active=(CeleryTask("t", "t", 1.0),)) for n in f.nodes))
+    flood(rig)
 
     def more() -> bool:
         rig.celery.queue = [f"n{len(rig.celery.queue)}", *rig.celery.queue]
         return bool(watch.names()) and condition(watch.status(NAME), "NeedsHuman") != ""
 
     await watch.live(200, more)
-    assert condition(watch.status(NAME), "NeedsHuman") == "QueueFlood"
+    status = watch.status(NAME)
+    assert (status["cause"]["name"], condition(status, "NeedsHuman")) == ("QueueFlood", "ScalingNotAllowed")
     before = list(rig.celery.queue)
     rig.edit_incident(KEY, lambda i: i["spec"].update(resolved={"by": "me", "note": "set aside"}))
     await rig.run(KEY)

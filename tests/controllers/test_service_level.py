@@ -15,7 +15,7 @@ from docuquery_operator.catalogue.base import ProbeContext, Round
 from docuquery_operator.catalogue.probes import PROBES
 from docuquery_operator.ports import DEPLOYMENT, INCIDENT, JSON, POD, RUNBOOK, STACK, HttpAnswer
 from tests.controllers.test_detector import KEY, Watch
-from tests.fakes.rig import NAMESPACE, VERIFY, Rig, condition
+from tests.fakes.rig import NAMESPACE, VERIFY, Rig, condition, steps
 
 pytestmark = pytest.mark.timeout(60)
 NAME = "docuquery-service-level-breach-1"
@@ -301,6 +301,28 @@ async def test_a_processor_at_its_limit_is_saturation() -> None:
     watch.rig.server.pod_usage = [{"metadata": {"name": api}} | usage]
     traffic.slow, traffic.seconds = 0.5, 9.0
     await watch.live(500, lambda: (watch.status(NAME).get("cause") or {}).get("name") == "Saturated")
+
+
+async def test_saturated_pods_get_one_more_within_the_bound_of_the_stack() -> None:
+    watch, traffic = begun()
+    watch.rig.edit_stack(lambda s: s["spec"]["components"]["api"].update(scaling={"max": 4}))
+    await watch.live(120)
+    before = len(watch.rig.simulator.pods("api"))
+    api = watch.rig.simulator.pods("api")[0]["metadata"]["name"]
+    usage = {"containers": [{"name": "api", "usage": {"cpu": "490000000n", "memory": "131072Ki"}}]}
+    watch.rig.server.pod_usage = [{"metadata": {"name": api}} | usage]
+    traffic.slow, traffic.seconds = 0.5, 9.0
+
+    def relieved() -> bool:
+        if len(watch.rig.simulator.pods("api")) > before:
+            traffic.slow, watch.rig.server.pod_usage = 0.0, []
+        return watch.over(NAME)
+
+    await watch.live(1500, relieved)
+    status = watch.status(NAME)
+    assert (status["cause"]["name"], steps(status)) == ("Saturated", [("scaleWorkload", "Healed")])
+    assert condition(status, "Resolved") == "Healed"
+    assert len(watch.rig.simulator.pods("api")) <= 2 * before
 
 
 async def test_the_probes_give_exactly_what_they_declare() -> None:

@@ -185,11 +185,15 @@ Percent = Annotated[
     Field(pattern=PERCENT_PATTERN, max_length=12, description="Percentage such as 10%"),
     Cel(f"self.matches(r'{PERCENT_PATTERN}')", "write a percentage from 0% to 100%, such as 10% or 2.5%"),
 ]
-RATE_PATTERN = r"^[0-9]{1,4}/[0-9]+(s|m|h)$"
+# No rate is counted over no time.
+RATE_PATTERN = r"^[0-9]{1,4}/0*[1-9][0-9]*(s|m|h)$"
 Rate = Annotated[
     str,
     Field(pattern=RATE_PATTERN, max_length=16, description="Count per time, such as 3/1h"),
-    Cel(f"self.matches('{RATE_PATTERN}')", "write a count per time such as 3/1h: three in one hour"),
+    Cel(
+        f"self.matches('{RATE_PATTERN}')",
+        "write a count per time such as 3/1h: three in one hour, in no time of 0",
+    ),
 ]
 QUANTITY_PATTERN = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"
 Quantity = Annotated[

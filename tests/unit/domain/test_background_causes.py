@@ -107,6 +107,12 @@ def test_only_causes_that_a_restart_can_cure_have_one(cause: Any) -> None:
     assert cause.human
 
 
+def test_more_workers_only_for_a_flood_and_never_where_they_would_do_harm() -> None:
+    assert [c.name for c in RUNBOOK.causes if "scaleWorkload" in {s.action for s in c.remediate}] == ["QueueFlood"]
+    harmful = {c.name for c in RUNBOOK.causes if "scaleWorkload" in c.forbid}
+    assert harmful >= {"BrokerDown", "ScaledToZero", "PoisonTask", "TasksFail", "QueueNotConsumed", "Unschedulable"}
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -265,6 +265,11 @@ def test_causes(cause: str, changes: dict[str, dict[str, Any]]) -> None:
     assert verdict.diagnosis.name == cause
 
 
+def test_more_pods_only_where_the_api_itself_is_short_of_them() -> None:
+    assert [c.name for c in RUNBOOK.causes if c.remediate and c.remediate[0].action == "scaleWorkload"] == ["Saturated"]
+    assert {"DependencyDown", "DependencySlow"} <= {c.name for c in RUNBOOK.causes if "scaleWorkload" in c.forbid}
+
+
 @pytest.mark.parametrize(
     ("level", "symptom", "severity"),
     [("critical", True, "P1"), ("warning", True, "P2"), ("info", True, None), ("none", False, None), (None, None, None)],
