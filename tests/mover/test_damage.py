@@ -39,6 +39,12 @@ SOURCE = {"namespace": "n", "stack": "demo", "backupJob": "b"}
 DUMP, SHARD, OTHER = f"postgres/{DATABASE}.dump", "qdrant/documents/0.tar", "qdrant/documents/1.tar"
 
 
+CONFIGURATION = {
+    "configMaps": [{"manifest": {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "app"}, "data": {"a": "b"}}}],
+    "secrets": [{"manifest": {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "app"}}}],
+}
+
+
 def quiet(_step: str, _done: int, _total: int) -> None:
     """No report."""
 
@@ -128,11 +134,17 @@ async def kit(server: Postgres, folder: pathlib.Path, qdrant: QdrantDouble) -> K
     key = pyrage.x25519.Identity.generate()
     (prepared(secrets / "identity") / "key.txt").write_text(str(key))
     prepared(secrets / "store")
+    (secrets / "saved" / "app").mkdir(parents=True)
+    (secrets / "saved" / "app" / "password").write_text("marker-in-a-secret")
     store = pathlib.Path(tempfile.mkdtemp(prefix="store-", dir=folder))
     recipient = str(key.to_public())
     made = Kit(world, secrets, store, recipient, None)  # type: ignore[arg-type]
     for set_id in (OLD, SET):
-        parts = {"postgres": world.request().model_dump(), "qdrant": asked(qdrant).model_dump()}
+        parts = {
+            "postgres": world.request().model_dump(),
+            "qdrant": asked(qdrant).model_dump(),
+            "configuration": CONFIGURATION,
+        }
         told = await back_up(
             BackupRequest.model_validate(made.request(setId=set_id, recipients=[recipient], **parts)), quiet
         )
@@ -249,6 +261,8 @@ CASES: dict[str, Case] = {
     "dump empty": Case("Checksum", spoil(DUMP, lambda _: b""), dump=lambda _: b""),
     "dump zeros of the same size": Case("Checksum", spoil(DUMP, lambda d: bytes(len(d))), dump=lambda d: bytes(len(d))),
     "globals, one bit flipped": Case("Checksum", spoil("postgres/globals.sql", flip)),
+    "ConfigMaps, one bit flipped": Case("Checksum", spoil("configuration/config-maps.json", flip)),
+    "Secrets, one bit flipped": Case("Checksum", spoil("configuration/secrets.json", flip)),
     "shard cut to half": Case("Checksum", spoil(SHARD, half), shard=half),
     "shard, one bit flipped in the store": Case("Checksum", spoil(SHARD, flip), shard=flip),
     "manifest, one bit flipped": Case("Checksum", spoil("manifest.json", flip)),

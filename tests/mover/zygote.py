@@ -15,9 +15,20 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import docuquery_operator.mover as package
 from docuquery_operator.mover import __main__ as main
-from docuquery_operator.mover import backup, bucket, catalogue, clock, janitor, objects, offline, sets, verify, volume
+from docuquery_operator.mover import (
+    backup,
+    bucket,
+    catalogue,
+    clock,
+    configuration,
+    janitor,
+    objects,
+    offline,
+    sets,
+    verify,
+    volume,
+)
 from docuquery_operator.mover.postgres import backup as of_postgres
 from docuquery_operator.mover.qdrant import backup as of_qdrant
 from docuquery_operator.mover.qdrant import snapshots
@@ -106,10 +117,7 @@ def replace_parts() -> None:
     of_postgres.back_up = parts.back_up_postgres  # type: ignore[assignment]
     of_qdrant.back_up = parts.back_up_qdrant
     snapshots.remove_noted = parts.remove_noted
-    made = types.ModuleType("docuquery_operator.mover.configuration")
-    made.back_up = parts.back_up_configuration  # type: ignore[attr-defined]
-    sys.modules[made.__name__] = made
-    package.configuration = made  # type: ignore[attr-defined]
+    configuration.back_up = parts.back_up_configuration
 
 
 def child(order: dict[str, Any], folder: Path) -> int:

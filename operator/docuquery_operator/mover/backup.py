@@ -9,7 +9,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -144,7 +143,7 @@ class _Try:
 
             wanted["qdrant"] = lambda: of_qdrant.back_up(qdrant, folder, self._writer, self._report)
         if (configuration := request.configuration) is not None:
-            of_configuration = import_module("docuquery_operator.mover.configuration")
+            from . import configuration as of_configuration
 
             wanted["configuration"] = lambda: of_configuration.back_up(configuration, folder, self._writer, self._report)
         return wanted

@@ -40,7 +40,9 @@ def _place(where: str, root: str) -> str:
 
 def by_hand(manifest: Manifest) -> list[str]:
     """age and zstd, for one object of each form."""
-    forms = {(bool(o.recipients), o.compression): o for o in manifest.objects}
+    forms: dict[tuple[bool, str], ObjectEntry] = {}
+    for entry in manifest.objects:
+        forms.setdefault((bool(entry.recipients), entry.compression), entry)
     return [_open(o) for o in forms.values()] or ["(no objects)"]
 
 
