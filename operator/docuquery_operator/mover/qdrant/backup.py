@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from .records import sample_hash
 ALL = "*"
 LONGEST = 200
 TRIES = 3
+PAUSE = (0.5, 2.5)
 
 
 async def back_up(request: QdrantRequest, secrets: Path, writer: ObjectWriter, report: Report) -> QdrantPart:
@@ -111,6 +114,8 @@ class _Collection:
                 gone = isinstance(error, AnswerError) and error.status == 404
                 if attempt == TRIES or not (gone or error.reason == "SnapshotDamaged"):
                     raise
+                # Names have seconds: two that try again at once would meet again.
+                await asyncio.sleep(random.uniform(*PAUSE))
         raise AssertionError
 
     async def _try_shard(self, replica: Replica, name: str) -> ShardFacts:

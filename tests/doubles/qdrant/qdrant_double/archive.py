@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+import uuid
 
 from qdrant_edge import EdgeShard
 
@@ -49,7 +50,7 @@ def pack_collection(folder: pathlib.Path, target: pathlib.Path) -> None:
 
 def write(folder: pathlib.Path, archive: pathlib.Path) -> None:
     """Make `archive` of everything in `folder`; it appears under its name only when complete."""
-    temporary = archive.with_name(f"{archive.name}.part")
+    temporary = archive.with_name(f"{archive.name}.{uuid.uuid4().hex[:8]}.part")
     archive.parent.mkdir(parents=True, exist_ok=True)
     _run([*_TAR, "--file", str(temporary), "-C", str(folder), *sorted(path.name for path in folder.iterdir())])
     temporary.rename(archive)

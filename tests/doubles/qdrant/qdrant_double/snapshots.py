@@ -58,9 +58,13 @@ class Snapshots:
         finally:
             self.counters.creating -= 1
         self.counters.created += 1
-        checksum = hashlib.sha256((target / name).read_bytes()).hexdigest()
-        (target / f"{name}.checksum").write_text(checksum)
-        return describe(target / name)
+        try:
+            checksum = hashlib.sha256((target / name).read_bytes()).hexdigest()
+            (target / f"{name}.checksum").write_text(checksum)
+            return describe(target / name)
+        except FileNotFoundError as error:
+            # Another client has got the same name in the same second, and removed it.
+            raise NotFoundError(f"Not found: Snapshot {name} not found") from error
 
     def _collect(self, content: pathlib.Path, collection: str | None, shard: int | None) -> str:
         stamp = datetime.now(UTC).strftime("%Y-%m-%d-%H-%M-%S")
