@@ -28,6 +28,7 @@ from .cli import catalogue, crds, lint
 from .controllers.backup_job import BackupJobController
 from .controllers.incident import IncidentController
 from .controllers.prober import StackProber
+from .controllers.restore_job import RestoreJobController
 from .controllers.runbook import RunbookController
 from .controllers.stack import StackController
 from .controllers.unserved import UnservedController
@@ -94,7 +95,8 @@ async def run(settings: Settings) -> int:
             STACK: stacks.reconcile,
             RUNBOOK: RunbookController(ports).reconcile,
             BACKUP_JOB: BackupJobController(ports, settings.image, recount).reconcile,
-            **{k: UnservedController(ports, k).reconcile for k in (MAINTENANCE_WINDOW, RESTORE_JOB)},
+            RESTORE_JOB: RestoreJobController(ports, settings.image).reconcile,
+            MAINTENANCE_WINDOW: UnservedController(ports, MAINTENANCE_WINDOW).reconcile,
         }
         resync = Resync(cluster, queue, metrics, list(controllers))
         # What is loaded by now stays for ever; the collector need not walk it again.

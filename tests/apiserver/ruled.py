@@ -30,6 +30,7 @@ RESTARTS: list[Object] = [
     {"apiGroups": ["apps"], "resources": ["statefulsets", "deployments"], "verbs": ["patch"]},
     {"apiGroups": [""], "resources": ["pods/eviction"], "verbs": ["create"]},
 ]
+JOBS: Object = {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create"]}
 SECRETS: Object = {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}
 # Without it RBAC alone would keep everybody from status, and the policy would prove nothing.
 STATUS: Object = {
@@ -104,7 +105,7 @@ def install(server: ApiServer) -> Ruled:
     assert answer.returncode == 0, answer.stderr
     ruled = Ruled(server)
     ruled.grant("admin", USERS["admin"], STATUS, roles=(*ADMIN, *WRITERS))
-    ruled.grant("on-call", USERS["on-call"], *RESTARTS, SECRETS, STATUS, roles=WRITERS)
+    ruled.grant("on-call", USERS["on-call"], *RESTARTS, SECRETS, JOBS, STATUS, roles=WRITERS)
     ruled.grant("editor", USERS["editor"], STATUS, roles=WRITERS)
     ruled.grant("viewer", USERS["viewer"], roles=WRITERS[:1])
     # More than the chart gives it: what it is refused then, the policies would have refused.
@@ -116,7 +117,7 @@ def install(server: ApiServer) -> Ruled:
 def remove(server: ApiServer) -> None:
     """The policies are of the whole server."""
     for kind in ("validatingadmissionpolicybinding", "validatingadmissionpolicy"):
-        names = [f"{RELEASE}-{what}" for what in ("incidents", "stacks", "runbooks", "status")]
+        names = [f"{RELEASE}-{what}" for what in ("incidents", "stacks", "runbooks", "backupjobs", "restorejobs", "status")]
         server.kubectl("delete", kind, *names, "--ignore-not-found")
 
 
@@ -130,6 +131,8 @@ def _wait(ruled: Ruled) -> None:
         functools.partial(ruled.create, an_object("Incident", "trial", {}), editor, dry=True),
         functools.partial(ruled.create, an_object("Stack", "trial", {"components": {"redis": REDIS}}), editor, dry=True),
         functools.partial(ruled.create, an_object("Runbook", "trial", {"causes": [cause]}), editor, dry=True),
+        functools.partial(ruled.create, an_object("BackupJob", "trial", {}), editor, dry=True),
+        functools.partial(ruled.create, an_object("RestoreJob", "trial", {}), editor, dry=True),
         functools.partial(ruled.patch, "Incident", "probe", {"status": {"summary": "x"}}, editor, True),
     ]
     full = an_object("Stack", "trial", {"components": {"postgres": POSTGRES}})

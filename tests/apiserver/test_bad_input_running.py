@@ -110,6 +110,11 @@ def not_stalled(obj: Object) -> bool:
     return any((c["type"], c["status"]) == ("Stalled", "False") for c in obj["status"]["conditions"])
 
 
+def run_missing(obj: Object) -> bool:
+    """The BackupJob is there now, and has no set yet."""
+    return "RunNotFound" in reasons(obj, "Stalled")
+
+
 def acting(obj: Object) -> bool:
     return any(s.get("attemptId") for s in (obj.get("status") or {}).get("steps") or [])
 
@@ -143,6 +148,11 @@ WORKLOAD: Object = {
 }
 POSTGRES = component("PostgreSQL", database="app", credentials={"secretName": "corpus-no-such-secret"})
 SECRET = secret("corpus-no-such-secret")
+BACKUP: Object = {
+    "stackRef": {"name": "corpus-no-such-stack"},
+    "include": {"configuration": {}},
+    "destination": {"s3": {"bucket": "backups"}},
+}
 HEALTHY: Object = {
     "severity": "P3",
     "componentType": "Redis",
@@ -209,12 +219,13 @@ MENDS: dict[str, Mend] = {
     "corpus-backup": Mend(
         not_stalled, created=(ours("Stack", "corpus-no-such-stack", {"components": {"postgres": POSTGRES}}),)
     ),
+    "corpus-restore": Mend(run_missing, created=(ours("BackupJob", "nightly", BACKUP),)),
     "corpus-budget-zero": Mend(
         acting, {("Stack", "corpus-budget-zero"): {"spec": {"healing": {"budget": {"perTarget": "3/1h"}}}}}
     ),
 }
 # Nothing can be mended while a kind is not served; a deleted one that comes back is told so again.
-NOT_SERVED = {"corpus-window", "corpus-restore"}
+NOT_SERVED = {"corpus-window"}
 by_entry = pytest.mark.parametrize("entry", INDEX, ids=lambda entry: entry["name"])
 
 

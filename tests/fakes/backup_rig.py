@@ -9,6 +9,7 @@ from typing import Any
 from docuquery_operator.api.backup_job import BackupJob
 from docuquery_operator.api.restore_job import RestoreJob
 from docuquery_operator.controllers.backup_job import BackupJobController
+from docuquery_operator.controllers.restore_job import RestoreJobController
 from docuquery_operator.ports import (
     BACKUP_JOB,
     CLAIM,
@@ -55,6 +56,7 @@ class BackupRig:
         """A new process of the operator."""
         life = self.rig.start(faults)
         self.backups = BackupJobController(life.ports, IMAGE, self.nudged.append)
+        self.restores = RestoreJobController(life.ports, IMAGE)
 
     def advance(self, seconds: float) -> None:
         """Move on: at once where no Job runs, in small steps where one does. Workloads stand still meanwhile."""
@@ -74,9 +76,30 @@ class BackupRig:
         self.server.put(BACKUP_JOB, body)
         return Key(BACKUP_JOB.plural, NAMESPACE, name)
 
+    def restore(self, name: str = "back", creator: str = "kim", **spec: Any) -> Key:
+        """A RestoreJob onto the Stack, made by this person."""
+        full: JSON = {
+            "backup": {"jobRef": {"name": "nightly"}, "run": "latestVerified"},
+            "target": {"stackRef": {"name": "docuquery"}},
+            "confirm": "docuquery",
+            "mode": "Plan",
+            **spec,
+        }
+        notes = {"ops.docuquery.ai/created-by": creator} if creator else {}
+        self.server.put(
+            RESTORE_JOB, {"metadata": {"name": name, "namespace": NAMESPACE, "annotations": notes}, "spec": full}
+        )
+        return Key(RESTORE_JOB.plural, NAMESPACE, name)
+
+    def approve(self, key: Key, by: str = "lee", decision: str = "Approve") -> None:
+        """A person sets mode: Apply with the plan's digest, and another one answers."""
+        digest = self.status(key)["plan"]["digest"]
+        answer = {"by": by, "planDigest": digest, "decision": decision}
+        self.edit(key, lambda o: o["spec"].update(mode="Apply", planDigest=digest, approval=answer))
+
     async def once(self, key: Key) -> float | None:
         """One pass, with the queue's answer to every error."""
-        controller = self.backups if key.plural == BACKUP_JOB.plural else self.restores  # type: ignore[has-type]
+        controller = self.backups if key.plural == BACKUP_JOB.plural else self.restores
         try:
             return await controller.reconcile(key)
         except KilledError:

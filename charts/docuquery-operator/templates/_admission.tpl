@@ -207,6 +207,60 @@ validations:
       need the right to get secrets in it: ask somebody who has it to apply this, or use only steps that touch nothing
 {{- end -}}
 
+{{/* A Job mounts Secrets, and sends what it reads to a store that the user names. */}}
+{{- define "docuquery-operator.admission.moves" -}}
+{{- include "docuquery-operator.admission.old" . }}
+{{ include "docuquery-operator.admission.secrets" . }}
+- name: makesJobs
+  expression: authorizer.group('batch').resource('jobs').namespace(request.namespace).check('create').allowed()
+- name: changed
+  expression: dyn(object.spec) != variables.old
+{{- end -}}
+
+{{- define "docuquery-operator.admission.backupjobs" -}}
+variables:
+  {{- include "docuquery-operator.admission.moves" . | nindent 2 }}
+validations:
+  - expression: "!variables.changed || (variables.readsSecrets && variables.makesJobs)"
+    reason: Forbidden
+    message: >-
+      this BackupJob lets the operator run Jobs that read Secrets and send data to the store that it names, so you yourself
+      need the right to get secrets and to create jobs.batch in this namespace: ask somebody who has it to apply this
+{{- end -}}
+
+{{- define "docuquery-operator.admission.restorejobs" -}}
+variables:
+  {{- include "docuquery-operator.admission.moves" . | nindent 2 }}
+  - name: user
+    expression: request.userInfo.username
+validations:
+  - expression: "!variables.changed || (variables.readsSecrets && variables.makesJobs)"
+    reason: Forbidden
+    message: >-
+      this RestoreJob lets the operator run Jobs that read Secrets and replace data, so you yourself need the right to get
+      secrets and to create jobs.batch in this namespace: ask somebody who has it to apply this
+  - expression: >-
+      !has(object.spec.approval) || object.spec.approval.by == variables.user
+      || object.spec.?approval == variables.old.?approval
+    reason: Forbidden
+    message: spec.approval.by must be your own user name; kubectl auth whoami shows it
+  - expression: >-
+      !variables.created
+      || object.metadata.?annotations[?'ops.docuquery.ai/created-by'].orValue(variables.user) == variables.user
+    reason: Forbidden
+    message: >-
+      the annotation ops.docuquery.ai/created-by must be your own user name, as kubectl auth whoami shows it; without it
+      nothing is restored onto a Stack
+  - expression: >-
+      variables.created
+      || object.metadata.?annotations[?'ops.docuquery.ai/created-by']
+      == oldObject.metadata.?annotations[?'ops.docuquery.ai/created-by']
+    reason: Forbidden
+    message: >-
+      the annotation ops.docuquery.ai/created-by is written at creation or never; it cannot be added, changed or removed
+      later: leave it as it is
+{{- end -}}
+
 {{- define "docuquery-operator.admission.status" -}}
 validations:
   - expression: "false"

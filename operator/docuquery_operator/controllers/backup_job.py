@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -17,6 +16,7 @@ from ..domain.backups.facts import BackupPlan, BackupWorld, JobFacts, JobState
 from ..domain.backups.figures import figures_of
 from ..domain.backups.jobs import Order, Owner
 from ..domain.backups.request import RequestBase
+from ..domain.backups.restores import replaces
 from ..domain.names import label_of
 from ..domain.patching import merge_patch
 from ..ports import BACKUP_JOB, INCIDENT, JSON, RESTORE_JOB, STACK, Conflict, Key, Ports, Refused, Transient
@@ -26,7 +26,6 @@ from .movers import Movers
 
 STACK_LABEL = "ops.docuquery.ai/stack"
 OPENED_BY_LABEL = "ops.docuquery.ai/opened-by"
-RESTORING = ("Restoring", "Verifying")
 OVER = ("Failed", "RolledBack")
 SHORTEST_LOOK = 0.05
 log = logging.getLogger(__name__)
@@ -71,9 +70,9 @@ class BackupJobController:
     async def _world(self, job: BackupJob, references: References, facts: JobFacts) -> BackupWorld:
         namespace = job.metadata.namespace
         restoring = ""
-        if any(r.state == "Running" for r in (job.status.runs if job.status else [])):
+        if facts.state is JobState.ABSENT and not runs.finished(job):
             found = await self._ports.cluster.list(RESTORE_JOB, namespace)
-            restoring = next((r["metadata"]["name"] for r in found if _replaces(r, job.spec.stack_ref.name)), "")
+            restoring = next((r["metadata"]["name"] for r in found if replaces(r, job.spec.stack_ref.name)), "")
         waiting = [a.name for a in (job.status.alarms if job.status else []) if not a.opened]
         known = [n for n in waiting if await self._ports.cluster.get(INCIDENT, namespace, n) is not None]
         return BackupWorld(
@@ -238,9 +237,3 @@ class BackupJobController:
         if plan.start is not None:
             await self._start(written, plan.start, References())
         return None if plan.look_again is None else max(SHORTEST_LOOK, (plan.look_again - now).total_seconds())
-
-
-def _replaces(restore: dict[str, Any], stack: str) -> bool:
-    """Whether this RestoreJob replaces the data of the Stack just now."""
-    target = ((restore.get("spec") or {}).get("target") or {}).get("stackRef") or {}
-    return target.get("name") == stack and (restore.get("status") or {}).get("phase") in RESTORING

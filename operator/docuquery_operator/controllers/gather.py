@@ -19,12 +19,14 @@ from ..catalogue.actions import ACTIONS
 from ..catalogue.base import PlanContext, Round, undoable
 from ..catalogue.runbooks import problem_of, shipped
 from ..domain import parameters
+from ..domain.backups.restores import replaces
 from ..domain.pods import foreign_rollout
 from ..domain.rollout import gap, share
 from ..domain.verification import to_put_back
 from ..domain.world import Effect, EffectState, PlannedStep, Problem, Refusal, Risk, Target, World
 from ..ports import (
     MAINTENANCE_WINDOW,
+    RESTORE_JOB,
     RUNBOOK,
     STACK,
     ApiError,
@@ -121,7 +123,8 @@ class Gatherer:
         if about_to and not begun:
             window = await guard("the maintenance windows", lambda: self._blocking_window(stack), "")
             targets = await guard("the rollouts", lambda: self.targets(stack), {})
-            world = replace(world, blocking_window=window, targets=targets)
+            restoring = await guard("the restores", lambda: self._restoring(stack), "")
+            world = replace(world, blocking_window=window, restoring=restoring, targets=targets)
         undone = await self._undone(to_put_back(status), namespace)
         return replace(world, effect=effect, undone=undone, failed_lookups=tuple(failed))
 
@@ -226,6 +229,11 @@ class Gatherer:
                 name: str = window["metadata"]["name"]
                 return name
         return ""
+
+    async def _restoring(self, stack: Stack) -> str:
+        """The RestoreJob that replaces the Stack's data just now."""
+        found = await self._ports.cluster.list(RESTORE_JOB, stack.metadata.namespace)
+        return next((r["metadata"]["name"] for r in found if replaces(r, stack.metadata.name)), "")
 
     async def targets(self, stack: Stack) -> dict[str, Target]:
         found = {}

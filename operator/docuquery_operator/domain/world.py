@@ -152,6 +152,7 @@ class World:
     neighbours: Mapping[str, Neighbour] = field(default_factory=dict)
     targets: Mapping[str, Target] = field(default_factory=dict)
     blocking_window: str = ""
+    restoring: str = ""
     failed_lookups: tuple[str, ...] = ()
     fence: int = 0
     leading: bool = True

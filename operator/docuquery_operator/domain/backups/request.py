@@ -145,7 +145,10 @@ class RestoreRequest(RequestBase):
     safety: BackupRequest | None = None
     reconcile: Reconcile | None = None
     assertions: list[SqlAssertion] = []
+    # Where the application's own api answers, for its /health and /info after the swap.
     api_url: str = ""
+    # Scratch: the copy stays so long after its result was told.
+    keep_seconds: float = 0.0
 
 
 AnyRequest = BackupRequest | VerifyRequest | CatalogueRequest | RestoreRequest

@@ -46,6 +46,18 @@ def _window(world: World) -> Refusal | None:
     )
 
 
+def restoring(c: Candidate) -> Refusal | None:
+    """While data is replaced, everything looks broken and nothing may be touched."""
+    return _restoring(c.world)
+
+
+def _restoring(world: World) -> Refusal | None:
+    if not world.restoring:
+        return None
+    text = f"RestoreJob '{world.restoring}' replaces the Stack's data; healing stands still until it has ended"
+    return Refusal("restore", "RestoreRunning", text)
+
+
 def paused(c: Candidate) -> Refusal | None:
     """Rule 29."""
     return _paused(c.stack)
@@ -79,6 +91,7 @@ def standing(world: World, stack: Stack, mode: HealMode | None, step: Step, now:
     component = step.component or ""
     return (
         _window(world)
+        or _restoring(world)
         or _paused(stack)
         or _lookups(world)
         or target.own(world, component)
@@ -153,6 +166,7 @@ def _effects_only(check: Check) -> Check:
 RAILS: tuple[Check, ...] = (
     leading,
     window,
+    restoring,
     paused,
     forbidden,
     ladder,
@@ -212,4 +226,4 @@ NEEDS_HUMAN = {
     "TargetsNotKnown",
 }
 # What goes on by itself, however long it takes, needs nobody.
-ENDS_BY_ITSELF = {"NotLeader", "TargetBusy", "Backoff"}
+ENDS_BY_ITSELF = {"NotLeader", "TargetBusy", "Backoff", "RestoreRunning"}
