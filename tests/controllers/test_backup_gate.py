@@ -20,7 +20,8 @@ from tests.fakes.movers import Fate
 from tests.fakes.rig import NAMESPACE
 from tests.unit.domain.test_rails import candidate
 
-pytestmark = pytest.mark.timeout(60)
+# Each lives through hours or days of a simulated world; two seconds are for units.
+pytestmark = pytest.mark.timeout(240)
 RESTORED = {**SPEC, "verification": {"level": "Restore"}}
 
 

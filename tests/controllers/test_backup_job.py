@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from docuquery_operator.domain.backups.report import Result
 from docuquery_operator.domain.backups.request import AnyRequest
 from docuquery_operator.ports import BACKUP_JOB, CLAIM, INCIDENT, JOB, POD, SECRET, STACK
 from tests.fakes.backup_rig import NIGHTLY, SPEC, BackupRig, runs
 from tests.fakes.movers import Fate, Store
 from tests.fakes.rig import NAMESPACE, condition
 
-pytestmark = pytest.mark.timeout(60)
+# Each lives through hours or days of a simulated world; two seconds are for units.
+pytestmark = pytest.mark.timeout(240)
 HOUR, DAY = 3600.0, 86400.0
 
 
@@ -397,3 +399,20 @@ async def test_an_object_that_goes_in_the_middle_of_a_run_leaves_nothing_where_t
     await rig.run(key, 600)
     assert rig.movers.store.entries == {}
     assert rig.server.find(BACKUP_JOB, NAMESPACE, key.name)["metadata"]["finalizers"] == []  # type: ignore[index]
+
+
+async def test_a_pod_that_is_sent_away_is_no_end_of_its_try() -> None:
+    """A drained node ends the pod, which says so; the Job makes another one for the same try."""
+    rig = BackupRig()
+    rig.movers.fate = lambda _r, _n: Fate(takes=600.0)
+    rig.step = 30.0
+    key = rig.backup()
+    await rig.run(key, HOUR, lambda s: (s.get("work") or {}).get("kind") == "Backup" and s["work"].get("progress"))
+    pod = rig.server.all(POD, selector="ops.docuquery.ai/work=backup")[0]["metadata"]["name"]
+    gone = Result(ok=False, reason="Terminated", at=rig.clock.now()).to_json().decode()
+    rig.server.log_texts[pod, False] = f"2026-03-29T00:31:00Z {gone}\n"
+    await rig.once(key)
+    assert rig.status(key)["work"]["kind"] == "Backup"
+    status = await rig.run(key, 2 * HOUR, done)
+    assert runs(status) == [("Complete", "Verified")]
+    assert len(rig.ran("backup")) == 1

@@ -16,7 +16,7 @@ from tests.fakes.movers import Fate
 from tests.fakes.rig import NAMESPACE
 
 # Each runs whole stories in a simulated world; two seconds are for units.
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 PARTS = 8
 HOUR, DAY = 3600.0, 86400.0
 

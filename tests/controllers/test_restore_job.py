@@ -14,7 +14,8 @@ from tests.fakes.faults import Faults
 from tests.fakes.movers import Fate
 from tests.fakes.rig import NAMESPACE, condition
 
-pytestmark = pytest.mark.timeout(60)
+# Each lives through hours or days of a simulated world; two seconds are for units.
+pytestmark = pytest.mark.timeout(240)
 HOUR, DAY = 3600.0, 86400.0
 
 
@@ -161,7 +162,11 @@ async def test_a_job_that_is_killed_is_started_again_with_the_same_restore_id() 
     assert len(applies) == 2
     assert len({r.restore_id for r in applies}) == 1
     assert len({r.attempt_id for r in applies}) == 2
-    assert len({r.safety.set_id for r in applies if r.safety}) == 1
+    safeties = [r.safety for r in applies if r.safety]
+    assert [s.set_id[-2:] for s in safeties] == [".1", ".2"]
+    assert len({s.set_id[:-2] for s in safeties}) == 1
+    # What made the restore necessary must not become the newest backup of anybody.
+    assert {s.source.backup_job for s in safeties} == {"back-safety"}
 
 
 async def test_what_cannot_be_proved_is_not_called_complete() -> None:
@@ -317,7 +322,8 @@ async def story(faults: Faults | None = None) -> tuple[BackupRig, dict[str, Any]
     await rig.run(key, 600, lambda s: s.get("phase") == "Planned")
     rig.approve(key)
     await rig.run(key, HOUR, restored)
-    return rig, end_of(rig, await rig.run(key, 26 * HOUR))
+    rig.advance(24.1 * HOUR)
+    return rig, end_of(rig, await rig.run(key, 900))
 
 
 @pytest.mark.parametrize("part", range(4))
@@ -350,6 +356,7 @@ async def test_errors_of_the_api_server_end_the_same(seed: int) -> None:
     await rig.run(key, 4 * HOUR, lambda s: s.get("phase") == "Planned")
     rig.approve(key)
     await rig.run(key, 4 * HOUR, restored)
-    found = end_of(rig, await rig.run(key, 30 * HOUR))
+    rig.advance(24.1 * HOUR)
+    found = end_of(rig, await rig.run(key, 2 * HOUR))
     assert rig.crashes == []
     assert (found["phase"], found["twice"], found["held"], found["dropped"]) == ("Complete", 0, None, 1)

@@ -36,8 +36,9 @@ class JobFacts:
 
     @property
     def result(self) -> Result | None:
-        """The last result, if any."""
-        return next((line for line in reversed(self.lines) if isinstance(line, Result)), None)
+        """The last result, if any. A pod that was sent away is no end while its Job makes another one."""
+        found = next((line for line in reversed(self.lines) if isinstance(line, Result)), None)
+        return found if found is None or found.ok or self.state is JobState.ENDED else None
 
     @property
     def progress(self) -> Progress | None:

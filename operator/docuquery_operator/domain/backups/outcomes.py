@@ -42,7 +42,8 @@ def _backup(d: Draft, work: Work, result: Result) -> None:
     if run is None:
         d.catalogue(due_again=True)
         return
-    if result.ok and result.entry is not None and result.entry.set_id == work.set_id:
+    # An earlier try may have committed its set without being able to tell.
+    if result.ok and result.entry is not None and result.entry.run == run.id:
         complete(d, run, result.entry)
         d.update(sets=d.status.sets + 1, total_size=d.status.total_size + result.entry.stored_bytes)
     elif result.ok:

@@ -132,24 +132,38 @@ def _safety(
     postgres: PostgresRequest | None,
     qdrant: QdrantRequest | None,
 ) -> BackupRequest | None:
-    """What is there now, as a set of the same BackupJob: one for all tries, as it is taken before anything is touched."""
+    """What is there now: one set for all tries, as it is taken before anything is touched.
+
+    It bears a name of its own, so that it is nobody's newest backup: whatever made the restore necessary is in it.
+    """
     plan = job.status.plan if job.status else None
     if stack is None or plan is None or (postgres is None and qdrant is None):
         return None
     run = layout.run_id(job.metadata.uid, plan.made_at)
-    source = source_of(backup, None)
+    source = Source(
+        namespace=job.metadata.namespace,
+        stack=stack.metadata.name,
+        stack_uid=stack.metadata.uid,
+        backup_job=safety_name(job.metadata.name),
+    )
     return BackupRequest(
-        source=Source(**{**source.model_dump(), "stack": stack.metadata.name, "stack_uid": stack.metadata.uid}),
+        source=source,
         destination=backup.spec.destination,
         attempt_id=work.attempt_id,
         image=image,
-        set_id=layout.set_id(run, 1),
+        # A try that died within it has taken its name; one that has made it is found by the next.
+        set_id=layout.set_id(run, (job.status.tries if job.status else 0) + 1),
         recipients=backup.spec.encryption.recipients if backup.spec.encryption else [],
         # After a disaster there may be nothing to save.
         allow_empty=True,
         postgres=postgres,
         qdrant=qdrant,
     )
+
+
+def safety_name(restore: str) -> str:
+    """The BackupJob that has the safety set: apply one of this name to see, restore or delete it."""
+    return f"{restore[:240]}-safety"
 
 
 def secrets_of(job: RestoreJob, backup: BackupJob, stack: Stack | None) -> dict[str, str]:
