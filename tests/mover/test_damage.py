@@ -326,6 +326,9 @@ async def test_every_way_to_spoil_a_set_is_found(kit: Kit, tmp_path: pathlib.Pat
     for level in ("Checksum", "Read", "Restore"):
         sound = await kit.check(level)
         assert sound.verdict == "Verified", sound.reason
+    leaks = [p for p in kit.store.rglob("*") if p.is_file() and b"marker-in-a-secret" in p.read_bytes()]
+    assert leaks == []
+    assert b"marker-in-a-secret" not in await kit.plain("configuration/config-maps.json")
     dump, shard = await kit.plain(DUMP), await kit.plain(SHARD)
     assert restores_dump(kit, dump) == (True, True)
     assert opens_shard(shard)

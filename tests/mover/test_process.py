@@ -67,3 +67,11 @@ def test_only_the_first_result_counts_and_progress_is_rare(tmp_path: Path) -> No
     lines = parsed((tmp_path / "out").read_text().splitlines())
     assert [type(line).__name__ for line in lines] == ["Progress", "Result"]
     assert lines[-1].model_dump()["reason"] == "Complete"
+
+
+def test_the_operator_itself_loads_none_of_this() -> None:
+    """Its memory goal leaves no room for the libraries of movers."""
+    code = "import sys, docuquery_operator.__main__; print(*{m.split('.')[0] for m in sys.modules})"
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "operator")}
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env).stdout.split()
+    assert not {"obstore", "zstandard", "pyrage", "qdrant_edge"} & set(loaded)

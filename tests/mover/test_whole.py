@@ -129,6 +129,27 @@ def test_a_request_that_cannot_be_read_is_told(zygote: Zygote, request_: Any) ->
     assert (told["code"], told["lines"][-1]["reason"], told["lines"][-1]["retry"]) == (2, "BadRequest", False)
 
 
+def test_a_backup_deletes_nothing(zygote: Zygote, place: Place) -> None:
+    """Its account needs no such right."""
+    assert not [call for call in zygote.run(backup(place))["calls"] if "delete" in call]
+
+
+async def test_a_store_that_overwrites_is_not_used(volume: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    from docuquery_operator.domain.backups.request import BackupRequest
+    from docuquery_operator.mover import backup as module
+    from docuquery_operator.mover.volume import Volume
+
+    async def overwriting(self: Volume, key: str, data: bytes) -> bool:
+        self._path(key).parent.mkdir(parents=True, exist_ok=True)
+        self._path(key).write_bytes(data)
+        return True
+
+    monkeypatch.setattr(Volume, "create", overwriting)
+    with pytest.raises(MoverError, match="use a store that refuses") as caught:
+        await module.back_up(BackupRequest.model_validate(backup(volume)), lambda *_: None)
+    assert (caught.value.reason, caught.value.retry) == ("StoreUnfit", False)
+
+
 # Checks
 
 

@@ -35,6 +35,8 @@ from .sets import Place, parsed_entry, place_of
 SKEW = timedelta(minutes=1)
 # A set below this share of the median of the last good ones is suspicious.
 SMALL = 0.5
+# Of each part, in the result; the manifest has all.
+WARNINGS = 10
 HEADS_AT_ONCE = 8
 PARTS: tuple[Literal["postgres", "qdrant", "configuration"], ...] = ("postgres", "qdrant", "configuration")
 
@@ -108,6 +110,10 @@ class _Try:
         if not await self._store.create(key, intent.to_json()):
             text = f"{self._set} was begun by another process, which may still run; another try makes a set of its own"
             raise MoverError("SetTaken", text, retry=True)
+        # Commits rest on this refusal, and some stores that speak S3 have it not.
+        if await self._store.create(key, intent.model_copy(update={"holder": "nobody"}).to_json()):
+            text = f"{self._store.where} overwrites what may only be created (If-None-Match); use a store that refuses"
+            raise MoverError("StoreUnfit", text, retry=False)
 
     async def make(self) -> CatalogueEntry:
         """R3 to R7."""
@@ -128,6 +134,8 @@ class _Try:
             async with self._timed(name):
                 made[name] = await work()
             _demand_content(made[name], self._request.allow_empty)
+            self.warnings += [f"{name}: {text}" for text in getattr(made[name], "warnings", [])[:WARNINGS]]
+            self.warnings += [f"not in the set: {left.what}: {left.reason}" for left in made[name].skipped[:WARNINGS]]
         return made
 
     def _wanted(self) -> dict[str, Callable[[], Awaitable[Any]]]:

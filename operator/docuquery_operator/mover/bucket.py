@@ -33,6 +33,7 @@ CLOCK_SECONDS = 10
 PATIENT: RetryConfig = {"max_retries": 15, "retry_timeout": timedelta(minutes=5)}
 QUICK: RetryConfig = {"max_retries": 3, "retry_timeout": timedelta(seconds=15)}
 REQUEST_SECONDS = 300
+ABORT_SECONDS = 20
 
 _NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|specified bucket does not exist|bucket .{0,80}not found", re.I)
 _NO_ACCESS = re.compile(
@@ -176,8 +177,18 @@ class Bucket:
 
     async def _put(self, key: str, data: bytes | AsyncIterator[bytes]) -> None:
         kept = _Kept(data) if not isinstance(data, bytes) else data
+        work = obstore.put_async(self._store, key, kept, chunk_size=PART, max_concurrency=PARTS_AT_ONCE)
+        task = asyncio.ensure_future(work)
         try:
-            await obstore.put_async(self._store, key, kept, chunk_size=PART, max_concurrency=PARTS_AT_ONCE)
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            # The library aborts an upload whose source fails; one that is only cancelled leaves its parts behind.
+            if isinstance(kept, _Kept):
+                kept.stop()
+            await asyncio.wait([task], timeout=ABORT_SECONDS)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            raise
         except ERRORS as error:
             if isinstance(kept, _Kept) and kept.error is not None:
                 raise kept.error from None
@@ -301,24 +312,57 @@ def _date_of(address: str) -> datetime | None:
         return None
 
 
+class _Stopped(Exception):
+    """Nobody wants the upload any more."""
+
+
+async def _awaited(stream: AsyncIterator[bytes]) -> bytes | None:
+    """The next chunk; None at the end, which a task cannot raise."""
+    async for chunk in stream:
+        return chunk
+    return None
+
+
 class _Kept:
     """An iterator that keeps its own error: the library reports it as a text of its own."""
 
     def __init__(self, stream: AsyncIterator[bytes]) -> None:
         self._stream = stream
+        self._next: asyncio.Task[bytes | None] | None = None
+        self._stopped = False
         self.error: BaseException | None = None
+
+    def stop(self) -> None:
+        """The next chunk is an error."""
+        self._stopped = True
+        if self._next is not None:
+            self._next.cancel()
 
     def __aiter__(self) -> _Kept:
         return self
 
     async def __anext__(self) -> bytes:
         try:
-            return await self._stream.__anext__()
+            return await self._chunk()
         except StopAsyncIteration:
             raise
         except BaseException as error:
             self.error = error
             raise
+
+    async def _chunk(self) -> bytes:
+        if self._stopped:
+            raise _Stopped
+        self._next = asyncio.ensure_future(_awaited(self._stream))
+        try:
+            found = await self._next
+        except asyncio.CancelledError:
+            if self._stopped:
+                raise _Stopped from None
+            raise
+        if found is None:
+            raise StopAsyncIteration
+        return found
 
 
 def explained(error: Exception, where: str, doing: str) -> MoverError:
