@@ -14,10 +14,14 @@ from typing import Any
 from docuquery_operator.domain.backups.report import Progress, Result, parsed
 from docuquery_operator.mover.clock import now
 from docuquery_operator.mover.report_out import Reporter
-from tests.stack.services import ROOT, free_port
+from tests.mover.qdrant.memory import fill, left_on, server_of
+from tests.stack.services import ROOT, QdrantDouble, free_port, open_folder, prepared, running
 
 from .conftest import Place
-from .zygotes import backup, files
+from .zygotes import RUN, backup, catalogue, files
+
+# Longer than it takes to make a snapshot here.
+LEASE = 20.0
 
 
 def started(place: Place, folder: Path, request: Any) -> subprocess.Popen[str]:
@@ -75,3 +79,39 @@ def test_the_operator_itself_loads_none_of_this() -> None:
     env = {**os.environ, "PYTHONPATH": str(ROOT / "operator")}
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env).stdout.split()
     assert not {"obstore", "zstandard", "pyrage", "qdrant_edge"} & set(loaded)
+
+
+def test_a_snapshot_that_a_killed_mover_left_on_qdrant_is_removed(volume: Place, tmp_path: Path) -> None:
+    """With the parts and the clean-up as they are; only Qdrant is a double."""
+    with open_folder("left") as folder:
+        double = QdrantDouble(prepared(folder / "double"))
+        with running(double):
+            fill(double, count=2000)
+            number = killed_with_a_snapshot(double, volume, tmp_path)
+            mine = left_on(double)
+            assert mine
+            time.sleep(LEASE)
+            dead = [f"{RUN}.{n}" for n in range(1, number + 1)]
+            request = catalogue(volume, deadAttempts=dead, qdrant={"server": server_of(double).model_dump()})
+            out, errors = started(volume, tmp_path, request).communicate(timeout=100)
+            told = json.loads(out.splitlines()[-1])
+            assert told["ok"], errors
+            assert left_on(double) == [], told
+            assert not [name for name in files(volume) if "intents/" in name or "sets/" in name]
+
+
+def killed_with_a_snapshot(double: QdrantDouble, volume: Place, folder: Path) -> int:
+    """Attempts until one died at the right moment."""
+    asked = {"server": server_of(double).model_dump(), "collections": ["*"]}
+    for number in range(1, 20):
+        request = backup(volume, number, postgres=None, configuration=None, qdrant=asked, leaseSeconds=LEASE)
+        process = started(volume, folder, {k: v for k, v in request.items() if v is not None})
+        while process.poll() is None:
+            if left_on(double):
+                process.kill()
+                process.communicate()
+                if left_on(double):
+                    return number
+                break
+        assert process.returncode == -signal.SIGKILL, process.communicate()
+    raise AssertionError("never killed in time")
