@@ -7,7 +7,9 @@ Damage from before our hashes is in their dump as well. '-': it does not exist t
 from __future__ import annotations
 
 import json
+import os
 import pathlib
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -21,6 +23,7 @@ import pytest
 from docuquery_operator.domain.backups.layout import Layout
 from docuquery_operator.domain.backups.manifest import CatalogueEntry, Manifest, Verdict, sha256
 from docuquery_operator.domain.backups.request import BackupRequest, VerifyRequest
+from docuquery_operator.mover import offline
 from docuquery_operator.mover.backup import back_up
 from docuquery_operator.mover.chunks import once, whole
 from docuquery_operator.mover.objects import SetReader, SetWriter
@@ -355,3 +358,30 @@ async def test_every_way_to_spoil_a_set_is_found(kit: Kit, tmp_path: pathlib.Pat
     print("\n" + "\n".join(table))
     assert not missed, missed
     assert len(rows) >= 12
+
+
+def test_the_printed_commands_restore_the_database(
+    kit: Kit, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the letter, with the tools of PostgreSQL alone."""
+    source = kit.store / "demo"
+    identity = kit.secrets / "identity" / "key.txt"
+    where = ["--from", str(source), "--identity", str(identity), "--to", str(tmp_path / "set")]
+    assert offline.main(["unpack", "latest", *where]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    commands = [line for line in lines if line.startswith(("createdb", "pg_restore"))]
+    assert len(commands) == 2
+    postgres = kit.world.postgres
+    login = {"PGHOST": str(postgres.folder), "PGPORT": str(postgres.port), "PGUSER": "postgres"}
+    try:
+        for command in commands:
+            done = subprocess.run(
+                shlex.split(command), env={**os.environ, **login}, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, (command, done.stderr)
+        copied = kit.world.value("select count(*) from documents", f"{DATABASE}_restored")
+        recorded = kit.manifest().postgres
+        assert recorded
+        assert copied == next(t.rows for t in recorded.databases[0].tables if t.name == "documents")
+    finally:
+        postgres.run(f"drop database if exists {DATABASE}_restored with (force)")

@@ -89,8 +89,10 @@ def _file(folder: str, name: str) -> str:
 
 def _database(database: DatabaseFacts, folder: str) -> Iterator[str]:
     new = f"{database.name}_restored"
-    locale = f"--lc-collate={database.collate} --lc-ctype={database.ctype}"
-    yield f"createdb --template=template0 --encoding={database.encoding} {shlex.quote(locale)[1:-1]} {shlex.quote(new)}"
+    options = [f"--encoding={database.encoding}", f"--lc-collate={database.collate}", f"--lc-ctype={database.ctype}"]
+    if database.locale_provider == "i":
+        options += ["--locale-provider=icu", f"--icu-locale={database.locale}"]
+    yield shlex.join(["createdb", "--template=template0", f"--owner={database.owner}", *options, new])
     if database.dump_format == "directory":
         source = f"--format=directory {_file(folder, database.objects[0].rpartition('/')[0])}"
     else:

@@ -3,8 +3,8 @@
 `<prefix>/<stack>/` holds
 
 - `sets/<set>/…` the objects of a set and its `manifest.json`; each key is written once, by one try of one run
-- `catalogue/<set>.json` the commit: a set exists only if this entry does and names the hash of its manifest; `{"givenUp": true}`
-  holds the place of a dead try, so that it can no longer commit
+- `catalogue/<set>.json` the commit: a set exists only if this entry does and names the hash of its manifest. `{"givenUp":
+  true}` holds the place of a dead try, so that it can no longer commit
 - `intents/<set>.json` who is at work, until when; `intents/<set>/<n>.json` what he has made elsewhere and must remove
 - `verdicts/<set>/<UTC>.json` results of checks
 - `deleted/<set>.json` entries taken out of the catalogue; their objects go after a time of grace
