@@ -39,4 +39,5 @@ SCENARIOS = (
     "e2e-two-faults",
     "e2e-noise",
     "e2e-one-abuser",
+    "e2e-organic-growth",
 )

@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from tests.e2e.checks import Deploy
+from tests.e2e.table import Fault
 from tests.harness import stackns
 from tests.harness.cluster import kubectl, wait_for
 from tests.harness.stackns import StackNamespace, condition, steps
@@ -23,6 +24,7 @@ from tests.harness.stackns import StackNamespace, condition, steps
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 WATCHED = stackns.DETECTION | {"openIncidents": True}
 VERIFY = stackns.VERIFY | {"within": "150s"}
+TYPE = "RateLimitSpike"
 NAME = "docuquery-rate-limit-spike-1"
 ABUSER = "203.0.113.77"
 HONEST = tuple(f"198.51.100.{n}" for n in range(1, 7))
@@ -77,19 +79,17 @@ def test_one_abuser(stack: Deploy) -> None:
     allow_blocking(ns)
     before = ns.api.read("deployments", "api")["metadata"]["generation"]
     clients = Clients(ns)
+    fault = Fault(ns, "api: one abusive client", TYPE)
     with clients.busy({ABUSER: 25.0} | dict.fromkeys(HONEST, 0.8)):
-        began = time.monotonic()
-        wait_for("an incident", lambda: ns.api.get("incidents", NAME), 90)
-        print(f"noticed {time.monotonic() - began:.1f} s after the flood began")
+        fault.opened(90)
         wait_for("a block", lambda: blocks(ns), 60)
-        print(f"blocked {time.monotonic() - began:.1f} s after the flood began")
         assert [b["addresses"] for b in blocks(ns)] == [[ABUSER]]
         wait_for("403 for the abuser", lambda: clients.ask(ABUSER) == 403, 10)
         # Paces differ, so whoever was refused before the block shows as well.
         status = ns.wait_resolved(NAME, 240)
     assert condition(status, "Resolved")["reason"] == "Healed", stackns.brief(status)
     assert (status["cause"]["name"], steps(status)) == ("OneAbuser", [("blockClients", "Healed")])
-    assert [i["metadata"]["name"] for i in ns.api.list("incidents")] == [NAME]
+    fault.ended()
     for address in HONEST:
         assert set(clients.answers[address]) == {200}, (address, clients.answers[address])
     assert clients.answers[ABUSER][403] > 0
@@ -98,6 +98,48 @@ def test_one_abuser(stack: Deploy) -> None:
     wait_for("an empty record", lambda: not blocks(ns), 40)
     events = {e["reason"] for e in json.loads(kubectl("-n", ns.name, "get", "events.events.k8s.io", "-o", "json"))["items"]}
     assert "BlockEnded" in events
+
+
+def test_organic_growth(stack: Deploy) -> None:
+    """Three times the usual traffic, of many clients each above the limit: nobody is blocked, the limit is raised for a time."""
+    ns = stack(detection=WATCHED)
+    limited(ns, requests=10, window=10)
+    usual = {f"198.51.100.{n}": 0.6 for n in range(10)}
+    more = {f"198.51.100.{n}": 1.6 for n in range(100, 120)}
+    clients = Clients(ns)
+    with clients.busy(usual):
+        time.sleep(100)
+        assert ns.api.list("incidents") == []
+        fault = Fault(ns, "api: organic growth", TYPE)
+        with clients.busy(more):
+            fault.opened(120)
+            status = ns.wait_resolved(NAME, 170)
+            answers = {address: clients.ask(address) for address in more}
+    assert condition(status, "Resolved")["reason"] == "Healed", stackns.brief(status)
+    assert status["cause"]["name"] == "OrganicGrowth", stackns.brief(status)
+    assert ("setTemporaryLimits", "Healed") in steps(status)
+    assert set(answers.values()) == {200}, answers
+    assert blocks(ns) == []
+    limit = limit_of(ns)
+    assert 10 < limit <= 40
+    assert str(limit) in json.dumps(ns.api.read("deployments", "api")["metadata"]["annotations"]), "no record to return by"
+    fault.ended()
+
+
+def limited(ns: StackNamespace, requests: int, window: int) -> None:
+    """A limit that is soon reached, and a runbook with times that suit a test; returns when the api has it."""
+    env = [{"name": "RATE_LIMIT_REQUESTS", "value": str(requests)}, {"name": "RATE_LIMIT_WINDOW", "value": str(window)}]
+    template = {"spec": {"template": {"spec": {"containers": [{"name": "api", "env": env}]}}}}
+    kubectl("-n", ns.name, "patch", "deployment", "api", "--type=strategic", "-p", json.dumps(template))
+    kubectl("-n", ns.name, "rollout", "status", "deployment/api", "--timeout=120s")
+    runbook = stackns.runbook(stackns.VERIFY | {"within": "40s"}, "rate-limit-spike")
+    kubectl("-n", ns.name, "apply", "-f", "-", text=yaml.safe_dump(runbook))
+
+
+def limit_of(ns: StackNamespace) -> int:
+    """The one in force, by the workload."""
+    env = ns.api.read("deployments", "api")["spec"]["template"]["spec"]["containers"][0]["env"]
+    return int(next(e["value"] for e in env if e["name"] == "RATE_LIMIT_REQUESTS"))
 
 
 def blocks(ns: StackNamespace) -> list[dict[str, Any]]:
