@@ -66,8 +66,9 @@ class Fault:
 
     def ended(self, *others: str) -> None:
         """Write the row. There must be one incident of the fault, and none but it and the named ones of other faults."""
-        names = sorted(i["metadata"]["name"] for i in self.ns.api.list("incidents"))
-        assert names == sorted({self.name, *others}), f"one fault, one incident: {names}"
+        found = {i["metadata"]["name"]: i["spec"].get("description", "") for i in self.ns.api.list("incidents")}
+        names = sorted(found)
+        assert names == sorted({self.name, *others}), f"one fault, one incident: {found}"
         incident = self.ns.api.read("incidents", self.name)
         by = (incident["metadata"].get("labels") or {}).get("ops.docuquery.ai/opened-by")
         assert by == "detector", f"{self.name} was opened by {by}"

@@ -56,8 +56,10 @@ class Detector:
         if not any(s.streak.verdict.symptom for s in suspicions):
             return
         now = self._ports.clock.now()
-        rolling, known = await self._rolling(stack, now), await self._known(stack)
-        for opening in openings(stack, suspicions, sick, rolling, known, now):
+        targets, known = await self._gather.targets(stack), await self._known(stack)
+        rolling = [n for n, t in targets.items() if _lately(t.foreign_rollout_at, now)]
+        restarted = [n for n, t in targets.items() if _lately(t.restarted_at, now)]
+        for opening in openings(stack, suspicions, sick, rolling, known, now, restarted):
             if self._ports.leader.leading():
                 await self._open(stack, obj, opening, now)
         for raising in raisings(stack, suspicions, rolling, known, now):
@@ -89,11 +91,6 @@ class Detector:
             shows_for = max(lag, timedelta(seconds=WINDOW_SECONDS)) if counted else lag
             found.append(Suspicion(incident_type, name, seen.streak, shows_for, facts))
         return found
-
-    async def _rolling(self, stack: Stack, now: datetime) -> list[str]:
-        """Components that somebody else has begun to roll out just now."""
-        targets = await self._gather.targets(stack)
-        return [n for n, t in targets.items() if t.foreign_rollout_at is not None and now - t.foreign_rollout_at < GRACE]
 
     async def _known(self, stack: Stack) -> list[KnownIncident]:
         objects = await self._ports.cluster.list(INCIDENT, stack.metadata.namespace)
@@ -143,6 +140,10 @@ class Detector:
 def _rests_on(diagnosis: Diagnosis | None, probes: Collection[str]) -> bool:
     """Whether the cause was named for the findings of one of these probes."""
     return diagnosis is not None and any(r.name in probes for r in references(diagnosis.spec.when))
+
+
+def _lately(at: datetime | None, now: datetime) -> bool:
+    return at is not None and now - at < GRACE
 
 
 def _known(obj: JSON, stack: str) -> KnownIncident | None:

@@ -21,7 +21,7 @@ from ..catalogue.runbooks import problem_of, shipped
 from ..domain import parameters
 from ..domain.backups.restores import replaces
 from ..domain.pods import foreign_rollout
-from ..domain.rollout import gap, share
+from ..domain.rollout import gap, restarted_at, share
 from ..domain.verification import to_put_back
 from ..domain.world import Effect, EffectState, PlannedStep, Problem, Refusal, Risk, Target, World
 from ..ports import (
@@ -245,7 +245,7 @@ class Gatherer:
                 continue
             at, revision = foreign_rollout(await shared.revisions(round_, component)) or (None, "")
             own = self._ports.self.is_of(round_.namespace, component.workload.name)
-            found[name] = Target(at, revision, own, gap(workload), share(workload))
+            found[name] = Target(at, revision, own, gap(workload), share(workload), restarted_at(workload))
         return found
 
 

@@ -132,9 +132,14 @@ def openings(
     rolling: Collection[str],
     known: Sequence[KnownIncident],
     now: datetime,
+    restarted: Collection[str] = (),
 ) -> list[Opening]:
-    """What is to be opened now. Pure and repeatable: what it opens is known at the next look, and then it opens nothing."""
-    sure = [s for s in suspicions if _sure(stack, s, rolling, now)]
+    """What is to be opened now. Pure and repeatable: what it opens is known at the next look, and then it opens nothing.
+
+    rolling: components that somebody else has begun to roll out just now; restarted: those that the operator itself has.
+    """
+    ours = [k for k in known if k.ended is None and k.component in restarted]
+    sure = [s for s in suspicions if _sure(stack, s, {*rolling, *_under_treatment(s, ours)}, now)]
     causes = roots(stack, {*sick, *(s.component for s in sure)})
     roots_of = [s for s in sure if s.component in causes and not _explained(stack, s, known, now)]
     found = [_opening(stack, s, causes[s.component], known, now) for s in roots_of]
@@ -175,6 +180,11 @@ def _sure(stack: Stack, s: Suspicion, rolling: Collection[str], now: datetime) -
         return False
     on_its_way = diagnosis.spec.transient or s.component in rolling
     return not on_its_way or now - s.streak.since >= GRACE
+
+
+def _under_treatment(s: Suspicion, ours: Sequence[KnownIncident]) -> set[str]:
+    """Its component, while a remedy of an incident of another type restarts it: what that feels like is its work."""
+    return {k.component for k in ours if k.component == s.component and k.incident_type != s.incident_type}
 
 
 def _opening(

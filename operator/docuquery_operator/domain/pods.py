@@ -11,6 +11,8 @@ from .ledger import parse_time
 
 JSON = Mapping[str, Any]
 ATTEMPT_ANNOTATION = "ops.docuquery.ai/attempt"
+# As `kubectl rollout restart` writes it.
+RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
 SINCE_OOM_SECONDS = 600
 STARTING_SECONDS = 120
 OVER = ("Failed", "Succeeded")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from .pods import ATTEMPT_ANNOTATION, PodFacts
+from .ledger import parse_time
+from .pods import ATTEMPT_ANNOTATION, RESTARTED_AT, PodFacts
 from .world import Effect, EffectState
 
 JSON = Mapping[str, Any]
@@ -44,6 +46,12 @@ def rollout(workload: JSON | None, pods: Sequence[PodFacts], attempt_id: str, ne
     stuck = tuple(p for p in old if not p.ready and not p.terminating)
     text = f"{ready} of {wanted} new pods ready, {len(old)} old pods left"
     return Rollout(Effect(EffectState.IN_PROGRESS, text), stuck)
+
+
+def restarted_at(workload: JSON) -> datetime | None:
+    """When the operator itself last ordered a restart; None when it never has."""
+    template = workload.get("spec", {}).get("template", {}).get("metadata", {}).get("annotations") or {}
+    return parse_time(template[RESTARTED_AT]) if {ATTEMPT_ANNOTATION, RESTARTED_AT} <= set(template) else None
 
 
 def gap(workload: JSON) -> str:

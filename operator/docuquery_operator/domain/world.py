@@ -113,6 +113,7 @@ class Target:
     """What rails need to know of a component before it is touched.
 
     own: it is the operator itself. gap: why a restart leaves no pod serving for a while, '' when one stays.
+    restarted_at: when the operator itself last ordered a restart of it.
     share: how many of its pods a rolling restart takes at once, in words, where that is more than a quarter and some
     still serve; '' otherwise.
     """
@@ -122,6 +123,7 @@ class Target:
     own: bool = False
     gap: str = ""
     share: str = ""
+    restarted_at: datetime | None = None
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -128,6 +129,21 @@ def test_something_is_opened(
     seen: Suspicion, rolling: list[str], exist: list[KnownIncident], name: str, again: bool
 ) -> None:
     assert [(o.name, o.again) for o in opened(seen, rolling=rolling, exist=exist)] == [(name, again)]
+
+
+def test_what_the_remedy_of_another_incident_feels_like_is_no_fault() -> None:
+    other = KnownIncident("docuquery-rate-limit-spike-1", "RateLimitSpike", "postgres", 1)
+    for since, restarted, exist, count in (
+        (MINUTE / 4, ["postgres"], [other], 0),
+        # It lasts longer than a restart may; nothing was restarted; the other incident is over, or another component's.
+        (3 * MINUTE, ["postgres"], [other], 1),
+        (MINUTE / 4, [], [other], 1),
+        (MINUTE / 4, ["postgres"], [replace(other, ended=NOW - MINUTE)], 1),
+        (MINUTE / 4, ["api", "postgres"], [replace(other, component="api")], 1),
+        (MINUTE / 4, ["postgres"], [known(1, ended=5)], 1),
+    ):
+        found = openings(STACK, [suspicion(since=since)], [], [], exist, NOW, restarted)
+        assert len(found) == count, (since, restarted, exist)
 
 
 def test_a_symptom_is_folded_into_its_cause() -> None:

@@ -15,12 +15,12 @@ from ...domain import temporary
 from ...domain.fields import value
 from ...domain.limits import LEAST_FACTOR, MOST_FACTOR, moved, needed
 from ...domain.names import label_of
-from ...domain.pods import ATTEMPT_ANNOTATION
+from ...domain.pods import ATTEMPT_ANNOTATION, RESTARTED_AT
 from ...domain.world import Effect, EffectState, PlannedStep, Refusal, Risk
 from ...ports import JSON, WORKLOADS, Conflict, Ports
 from .. import put_back
 from ..base import Parameters, PlanContext
-from .restart_workload import RESTARTED_AT, RestartWorkload
+from .restart_workload import RestartWorkload
 
 
 class LimitParameters(Parameters):
