@@ -50,7 +50,7 @@ def stages() -> list[Stage]:
                 [str(BIN / "python"), "-m", "docuquery_operator", "crds", "--check"],
             ),
         ),
-        Stage("unit", ([*PYTEST, "-n", "2", *existing("unit", "controllers", "properties")],)),
+        Stage("unit", ([*PYTEST, "-n", "2", "--dist", "worksteal", *existing("unit", "controllers", "properties")],)),
         Stage(
             "services", ([*PYTEST, *existing("stack", "adapters", "mover")],), ("postgresql", "redis-server", "prometheus")
         ),
