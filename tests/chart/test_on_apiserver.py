@@ -59,7 +59,7 @@ def test_helm_installs_and_removes_the_policies(server: ApiServer) -> None:
     assert done.returncode == 0, done.stderr
     kinds = "validatingadmissionpolicy,validatingadmissionpolicybinding"
     found = ("get", kinds, "-l", "app.kubernetes.io/instance=policies", "-o", "name")
-    assert len(server.kubectl(*found).stdout.split()) == 8
+    assert len(server.kubectl(*found).stdout.split()) == 12
     done = helm("uninstall", *where)
     assert done.returncode == 0, done.stderr
     assert server.kubectl(*found).stdout.split() == []
