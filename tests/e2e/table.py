@@ -21,6 +21,8 @@ FILE = CHECKOUT / "build" / "e2e-table.jsonl"
 LEAST = 28
 HEADER = ("fault", "cause named", "action", "detect s", "act s", "recover s", "incidents", "opened by")
 DETECTOR, PERSON = "operator", "a person"
+# In place of a cause: it was over before it could count as a fault, and opens no incident.
+SHORT = "ShortFault"
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,22 @@ class Fault:
         print(f"noticed {time.time() - self.at:.1f} s after the fault")
         return self.name
 
+    def noticed(self, component: str, seconds: float = 30) -> str:
+        """Name of the incident; '' where the fault was over before it could count as one, and stands in the Stack as such."""
+
+        def seen() -> list[str] | None:
+            found = [self.name] if self.ns.api.get("incidents", self.name) else []
+            return found or ([""] if short_faults(self.ns, component) else None)
+
+        return wait_for(f"the incident {self.name} or a short fault of {component}", seen, seconds)[0]
+
+    def short(self, component: str) -> None:
+        """Write the row of a fault that was over at once: it is told, and nobody has done anything."""
+        assert self.ns.api.list("incidents") == []
+        (at,) = short_faults(self.ns, component)
+        after = max(0.0, round(datetime.fromisoformat(at).timestamp() - self.at, 1))
+        write(Row(self.fault, SHORT, "none", after, None, after, 0))
+
     def ended(self, *others: str) -> None:
         """Write the row. There must be one incident of the fault, and none but it and the named ones of other faults."""
         found = {i["metadata"]["name"]: i["spec"].get("description", "") for i in self.ns.api.list("incidents")}
@@ -73,6 +91,12 @@ class Fault:
         by = (incident["metadata"].get("labels") or {}).get("ops.docuquery.ai/opened-by")
         assert by == "detector", f"{self.name} was opened by {by}"
         write(row_of(self.fault, incident, self.at, sum(n not in others for n in names), DETECTOR))
+
+
+def short_faults(ns: StackNamespace, component: str) -> list[str]:
+    """Times of faults of the component that were over before they could count as one, by the Stack's own word."""
+    components = (ns.api.read("stacks", "docuquery").get("status") or {}).get("components") or []
+    return [at for c in components if c["name"] == component for at in c.get("shortFaults") or []]
 
 
 def by_person(ns: StackNamespace, fault: str, name: str, at: float) -> None:
@@ -133,7 +157,7 @@ def text(rows: Iterable[Row]) -> str:
 
 def problems(rows: Sequence[Row], least: int = LEAST) -> list[str]:
     """Why the table as a whole does not show what it must."""
-    found = [f"{r.fault}: {r.incidents} incidents" for r in rows if r.incidents != 1]
+    found = [f"{r.fault}: {r.incidents} incidents" for r in rows if r.incidents != (r.cause != SHORT)]
     found += [f"{r.fault}: no cause was named" for r in rows if r.cause in ("", "Unknown")]
     found += [f"{r.fault}: never noticed, or never over" for r in rows if r.detect is None or r.recover is None]
     alone = {r.fault for r in rows if r.opened_by == DETECTOR}

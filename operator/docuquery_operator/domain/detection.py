@@ -15,6 +15,8 @@ from .world import Streak
 
 # A pod that starts, and a rollout that somebody else has begun, get so long before they are a fault.
 GRACE = timedelta(minutes=3)
+# After the end of an incident those that rest on its component get so long to find back to it.
+AFTERMATH = timedelta(minutes=1)
 # The same fault within this time is the same incident again; later it is a new one.
 REFIRE_WITHIN = timedelta(minutes=30)
 STATEFUL = (ComponentType.POSTGRESQL, ComponentType.REDIS, ComponentType.QDRANT)
@@ -139,7 +141,8 @@ def openings(
     rolling: components that somebody else has begun to roll out just now; restarted: those that the operator itself has.
     """
     ours = [k for k in known if k.ended is None and k.component in restarted]
-    sure = [s for s in suspicions if _sure(stack, s, {*rolling, *_under_treatment(s, ours)}, now)]
+    passing = {s.component for s in suspicions if _aftermath(stack, s, known, now)}
+    sure = [s for s in suspicions if _sure(stack, s, {*rolling, *passing, *_under_treatment(s, ours)}, now)]
     causes = roots(stack, {*sick, *(s.component for s in sure)})
     roots_of = [s for s in sure if s.component in causes and not _explained(stack, s, known, now)]
     found = [_opening(stack, s, causes[s.component], known, now) for s in roots_of]
@@ -185,6 +188,12 @@ def _sure(stack: Stack, s: Suspicion, rolling: Collection[str], now: datetime) -
 def _under_treatment(s: Suspicion, ours: Sequence[KnownIncident]) -> set[str]:
     """Its component, while a remedy of an incident of another type restarts it: what that feels like is its work."""
     return {k.component for k in ours if k.component == s.component and k.incident_type != s.incident_type}
+
+
+def _aftermath(stack: Stack, s: Suspicion, known: Sequence[KnownIncident], now: datetime) -> bool:
+    """Something below it has an incident, or had one just now: clients take their time to come back to a server."""
+    below = dependencies(stack.spec.components, s.component)
+    return any(k.component in below and (k.ended is None or now - k.ended < AFTERMATH) for k in known)
 
 
 def _opening(

@@ -146,6 +146,19 @@ def test_what_the_remedy_of_another_incident_feels_like_is_no_fault() -> None:
         assert len(found) == count, (since, restarted, exist)
 
 
+def test_who_rests_on_what_has_just_come_back_gets_time_to_find_it() -> None:
+    worker = Suspicion("BackgroundTaskFailure", "worker", suspicion(since=MINUTE / 4).streak)
+    long = Suspicion("BackgroundTaskFailure", "worker", suspicion(since=3 * MINUTE).streak)
+    for seen, redis, count in (
+        (worker, KnownIncident("r-1", "RedisConnection", "redis", 1), 0),
+        (worker, KnownIncident("r-1", "RedisConnection", "redis", 1, NOW - MINUTE / 2), 0),
+        (worker, KnownIncident("r-1", "RedisConnection", "redis", 1, NOW - 2 * MINUTE), 1),
+        (worker, KnownIncident("a-1", "RateLimitSpike", "api", 1), 1),
+        (long, KnownIncident("r-1", "RedisConnection", "redis", 1), 1),
+    ):
+        assert len(opened(seen, exist=[redis])) == count, redis
+
+
 def test_a_symptom_is_folded_into_its_cause() -> None:
     assert roots(STACK, ["api", "worker", "redis"]) == {"redis": ["api", "worker"]}
     assert roots(STACK, ["api"]) == {"api": []}
