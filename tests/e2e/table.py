@@ -66,21 +66,21 @@ class Fault:
         print(f"noticed {time.time() - self.at:.1f} s after the fault")
         return self.name
 
-    def noticed(self, component: str, seconds: float = 30) -> str:
-        """Name of the incident; '' where the fault was over before it could count as one, and stands in the Stack as such."""
+    def noticed(self, seconds: float = 20) -> str:
+        """Name of the incident; '' where none comes, as whatever was killed was back before it could count as a fault."""
+        end = time.time() + seconds
+        while time.time() < end:
+            if self.ns.api.get("incidents", self.name):
+                return self.name
+            time.sleep(0.2)
+        return ""
 
-        def seen() -> list[str] | None:
-            found = [self.name] if self.ns.api.get("incidents", self.name) else []
-            return found or ([""] if short_faults(self.ns, component) else None)
-
-        return wait_for(f"the incident {self.name} or a short fault of {component}", seen, seconds)[0]
-
-    def short(self, component: str) -> None:
-        """Write the row of a fault that was over at once: it is told, and nobody has done anything."""
+    def short(self, component: str, back_at: float) -> None:
+        """Write the row of a fault that was over at once: nobody has done anything. back_at: when it was well again."""
         assert self.ns.api.list("incidents") == []
-        (at,) = short_faults(self.ns, component)
-        after = max(0.0, round(datetime.fromisoformat(at).timestamp() - self.at, 1))
-        write(Row(self.fault, SHORT, "none", after, None, after, 0))
+        told = [datetime.fromisoformat(at).timestamp() for at in short_faults(self.ns, component)]
+        detect = max(0.0, round(min(told) - self.at, 1)) if told else None
+        write(Row(self.fault, SHORT, "none", detect, None, round(back_at - self.at, 1), 0))
 
     def ended(self, *others: str) -> None:
         """Write the row. There must be one incident of the fault, and none but it and the named ones of other faults."""
@@ -159,7 +159,8 @@ def problems(rows: Sequence[Row], least: int = LEAST) -> list[str]:
     """Why the table as a whole does not show what it must."""
     found = [f"{r.fault}: {r.incidents} incidents" for r in rows if r.incidents != (r.cause != SHORT)]
     found += [f"{r.fault}: no cause was named" for r in rows if r.cause in ("", "Unknown")]
-    found += [f"{r.fault}: never noticed, or never over" for r in rows if r.detect is None or r.recover is None]
+    found += [f"{r.fault}: never noticed" for r in rows if r.detect is None and r.cause != SHORT]
+    found += [f"{r.fault}: never over" for r in rows if r.recover is None]
     alone = {r.fault for r in rows if r.opened_by == DETECTOR}
     if len(alone) < least:
         found.append(f"{len(alone)} different faults were found with nobody there, {least} are to be shown")

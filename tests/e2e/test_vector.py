@@ -53,9 +53,10 @@ def test_qdrant_killed(stack: Deploy) -> None:
     before = uids(ns)
     fault = Fault(ns, "qdrant: kill -9", TYPE)
     qdrant_signal(ns, signal.SIGKILL)
-    name = fault.noticed("qdrant")
     wait_for("a new container", lambda: starts(ns, "qdrant-0") == 1 or None, 60)
     wait_for("a Qdrant that is well", lambda: problem(ns) == "" or None, 60)
+    back = time.time()
+    name = fault.noticed()
     if name:
         status = ns.wait_resolved(name, 120)
         assert condition(status, "Resolved")["reason"] == "Recovered", stackns.brief(status)
@@ -67,7 +68,7 @@ def test_qdrant_killed(stack: Deploy) -> None:
     if name:
         fault.ended()
     else:
-        fault.short("qdrant")
+        fault.short("qdrant", back)
 
 
 def test_qdrant_slow(stack: Deploy) -> None:
