@@ -201,7 +201,7 @@ def test_a_spoiled_set_fails(zygote: Zygote, place: Place, key: str, change: Any
 def test_an_older_set_under_the_name_of_a_newer_one_is_found(zygote: Zygote, place: Place) -> None:
     """A replay: entry, manifest and objects of an old set, all whole, in place of the newest."""
     old = "20261101T020000Z-1a2b3c4d.1"
-    zygote.result(backup(place, setId=old))
+    zygote.result(backup(place, setId=old, qdrant={"server": {"host": "q", "port": 6333}, "collections": ["docs"]}))
     new = zygote.result(backup(place))["entry"]
     for name in files(place):
         if old in name and "intents/" not in name:
