@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from ...api.backup_job import Destination, SqlAssertion
-from ...api.restore_job import Reconcile
+from ...api.restore_job import Reconcile, RestoreConfiguration
 from .manifest import Document, Source, VerifyLevel
 
 
@@ -141,6 +141,8 @@ class RestoreRequest(RequestBase):
     postgres: PostgresRequest | None = None
     qdrant: QdrantRequest | None = None
     configuration: ConfigurationRequest | None = None
+    # Which objects of the set's configuration; nothing named: all of them.
+    wanted_configuration: RestoreConfiguration | None = None
     # The set that holds what is replaced, taken before anything is touched.
     safety: BackupRequest | None = None
     reconcile: Reconcile | None = None

@@ -94,6 +94,7 @@ def restore_request(
         postgres=postgres,
         qdrant=qdrant,
         configuration=ConfigurationRequest() if configuration is not None else None,
+        wanted_configuration=configuration,
         safety=_safety(job, backup, stack, work, image, postgres, qdrant) if work.kind == "Apply" else None,
         reconcile=spec.reconcile if work.kind in ("Apply", "Scratch") else None,
         assertions=backup.spec.verification.assertions,

@@ -51,6 +51,25 @@ async def swap(request: PostgresRequest, secrets: Path, database: str, restore_i
         return f"{database} is the restored one; what it was is kept as {of.previous}, closed"
 
 
+async def existing(request: PostgresRequest, secrets: Path, databases: Sequence[str]) -> list[str]:
+    """Those of them that the server has."""
+    async with connect(login(request.server, secrets), MAINTENANCE) as session:
+        rows = await session.rows(
+            "select datname as name from pg_database where datname = any($1::text[])", [list(databases)]
+        )
+        return sorted(row["name"] for row in rows)
+
+
+async def begun(request: PostgresRequest, secrets: Path, databases: Sequence[str], restore_id: str) -> bool:
+    """Whether one of these databases has been exchanged already."""
+    async with connect(login(request.server, secrets), MAINTENANCE) as session:
+        for database in databases:
+            stands = await look(session, names(database, restore_id))
+            if stands.live.state == "live" or stands.previous.exists:
+                return True
+    return False
+
+
 def _ready(stands: Standing) -> None:
     of = stands.names
     if not stands.copy.exists:

@@ -12,7 +12,7 @@ from ...domain.backups.request import PostgresRequest
 from ..contracts import MoverError, ObjectReader, Report
 from .compare import Answer, Copy, compare, timed
 from .creation import creation
-from .exchange import drop, drop_previous, rollback, swap
+from .exchange import begun, drop, drop_previous, existing, rollback, swap
 from .fill import Dump, fill
 from .plan import DatabasePlan, plan
 from .preconditions import ready
@@ -23,7 +23,18 @@ from .state import Names, exclusive, look, marked, names
 from .tools import Tools, client
 from .words import shortened
 
-__all__ = ["DatabasePlan", "document_ids", "drop_previous", "plan", "restore_beside", "rollback", "run_sql", "swap"]
+__all__ = [
+    "DatabasePlan",
+    "begun",
+    "document_ids",
+    "drop_previous",
+    "existing",
+    "plan",
+    "restore_beside",
+    "rollback",
+    "run_sql",
+    "swap",
+]
 
 PRIVILEGES = ("CONNECT", "CREATE", "TEMPORARY")
 # Their values are lists of quoted names already.

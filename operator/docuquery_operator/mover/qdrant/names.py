@@ -79,6 +79,13 @@ def base_of(name: str) -> str:
     return found[0] if found else name
 
 
+def begun(live: Live, restore_id: str) -> bool:
+    """Whether a name leads to a copy of this restore, or something from before is kept under a name of it."""
+    ours = {name: found for name in (*live.collections, *live.aliases) if (found := parsed(name)) and found[2] == restore_id}
+    kept = any(kind in ("p", "d") for _, kind, _ in ours.values())
+    return kept or any(live.leading_to(name) for name in ours if name in live.collections)
+
+
 def unused(live: Live) -> list[str]:
     """Copies of restores that no name leads to: neither saved nor restored with all others."""
     return sorted(name for name in live.collections if parsed(name) and not live.leading_to(name))

@@ -8,7 +8,7 @@ import tarfile
 import tempfile
 import uuid
 
-from qdrant_edge import EdgeShard
+from qdrant_edge import EdgeShard, UpdateOperation
 
 from qdrant_double import VERSION
 from qdrant_double.errors import QdrantError
@@ -83,6 +83,22 @@ def unpack_shard(content: pathlib.Path, target: pathlib.Path, work: pathlib.Path
         raise QdrantError(f'Service internal error: Failed to restore snapshot from "{single}": {error}') from error
     finally:
         single.unlink()
+    _number_on(target)
+
+
+def _number_on(shard: pathlib.Path) -> None:
+    """Let the new log count on from where the segments are: the engine passes over what bears a number they have seen.
+
+    A real server's log does so by itself; deleting a point that nobody has is a number and nothing else.
+    """
+    states = [json.loads(path.read_text()) for path in (shard / "segments").glob("*/segment.json")]
+    seen = max((int(state.get("version") or 0) for state in states), default=0)
+    opened = EdgeShard.load(str(shard))
+    try:
+        for _ in range(seen + 1):
+            opened.update(UpdateOperation.delete_points([str(uuid.uuid4())]))
+    finally:
+        opened.close()
 
 
 def unpack_single(snapshot: pathlib.Path, target: pathlib.Path) -> None:
