@@ -52,7 +52,9 @@ def stages() -> list[Stage]:
         ),
         Stage("unit", ([*PYTEST, "-n", "2", "--dist", "worksteal", *existing("unit", "controllers", "properties")],)),
         Stage(
-            "services", ([*PYTEST, *existing("stack", "adapters", "mover")],), ("postgresql", "redis-server", "prometheus")
+            "services",
+            ([*PYTEST, "-n", "2", "--dist", "loadfile", *existing("stack", "adapters", "mover")],),
+            ("postgresql", "redis-server", "prometheus"),
         ),
         Stage("apiserver", ([*PYTEST, *existing("apiserver", "chart")],)),
         Stage(
