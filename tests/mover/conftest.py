@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ import pytest
 from docuquery_operator.api.backup_job import Destination
 from docuquery_operator.mover.store import Store, open_store
 from tests.stack.services import ROOT, Process, free_port, http, open_folder, prepared, wait_up
+
+from .zygote_client import Zygote
 
 ACCESS, SECRET = "tests-key", "tests-secret-3f9a"
 
@@ -128,15 +131,21 @@ def place(request: pytest.FixtureRequest) -> Place:
     return request.getfixturevalue("volume" if request.param == "volume" else "bucket")  # type: ignore[no-any-return]
 
 
-@pytest.fixture(scope="session")
-def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    from .zygotes import Zygote
-
-    folder = tmp_path_factory.mktemp("zygote")
-    command = [sys.executable, str(ROOT / "tests" / "mover" / "zygote.py"), str(folder)]
+@contextmanager
+def forking(folder: Path, *arguments: str) -> Iterator[Zygote]:
+    """tests/mover/zygote.py with these arguments."""
+    command = [sys.executable, str(ROOT / "tests" / "mover" / "zygote.py"), str(folder), *arguments]
     env = {**os.environ, "PYTHONPATH": f"{ROOT / 'operator'}:{ROOT}"}
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
-    yield Zygote(folder, process)
-    assert process.stdin
-    with process:
-        process.stdin.close()
+    try:
+        yield Zygote(folder, process)
+    finally:
+        assert process.stdin
+        with process:
+            process.stdin.close()
+
+
+@pytest.fixture(scope="session")
+def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
+    with forking(tmp_path_factory.mktemp("zygote")) as made:
+        yield made

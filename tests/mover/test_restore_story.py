@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
@@ -19,6 +20,7 @@ import pytest
 from docuquery_operator.domain.backups.manifest import CatalogueEntry, Document
 from docuquery_operator.domain.backups.report import RestoreStepReport, Result
 from docuquery_operator.domain.backups.request import BackupRequest, RestoreRequest
+from docuquery_operator.mover import application as looked_at
 from docuquery_operator.mover.backup import back_up
 from docuquery_operator.mover.contracts import MoverError
 from docuquery_operator.mover.restore import restore
@@ -244,7 +246,7 @@ async def test_the_difference_of_both_stores_is_listed_exactly_and_mended_on_req
 
 
 async def test_an_application_that_is_not_well_is_told(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("docuquery_operator.mover.application.TRIES", 2)
+    monkeypatch.setattr(looked_at, "problem", partial(looked_at.problem, tries=2, pause=0.1))
     with application(503, database="up", qdrant="down") as url:
         done = await scene.apply(await planned(scene), apiUrl=url)
     assert (done.ok, done.reason) == (True, "RestoredUnverified")

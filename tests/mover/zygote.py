@@ -1,12 +1,15 @@
 """Runs movers as processes that can be killed at each call to the store: one process has all modules and forks the others.
 
-A line in: {"request": {...}, "kill": N or null, "ahead": seconds}. A line out: {"code": exit code or -signal, "calls": [...], "lines": [...]}.
+Arguments: a folder, and `whole` where the servers' own parts work and each change of a server counts as well.
+A line in: {"request": {...}, "kill": number or name of a call, or null, "ahead": seconds, "skip": pattern of calls that
+do not count}. A line out: {"code": exit code or -signal, "calls": [...], "lines": [...]}.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 import types
@@ -33,20 +36,27 @@ from docuquery_operator.mover.postgres import backup as of_postgres
 from docuquery_operator.mover.qdrant import backup as of_qdrant
 from docuquery_operator.mover.qdrant import snapshots
 from docuquery_operator.mover.store import Store, Stored
-from tests.mover import parts
+from tests.mover import parts, restore_points
 
+# Where a call is asked for by its name, another try has another number and Qdrant's snapshot another time.
+CHANGING, TRY = re.compile(r"\d{4}(-\d\d){5}|checksum=\w+"), re.compile(r"(?<=Z-5e6f7a8b)\.\d+")
+WHOLE = sys.argv[2:] == ["whole"]
 MODULES = (backup, bucket, catalogue, clock, janitor, objects, offline, sets, verify, volume)
 
 
 class Calls:
     """Numbers the calls; at one of them the process dies."""
 
-    def __init__(self, kill: int | None) -> None:
-        self.kill = kill
+    def __init__(self, kill: int | str | None, skip: str = "") -> None:
+        self.kill, self.skip = kill, skip
         self.seen: list[str] = []
 
     def here(self, what: str) -> None:
-        if self.kill == len(self.seen):
+        if self.skip and re.search(self.skip, what):
+            return
+        what = TRY.sub(".N", CHANGING.sub("T", what))
+        what += f" #{sum(each.startswith(f'{what} #') for each in self.seen)}" if self.skip else ""
+        if self.kill in (len(self.seen), what):
             os.kill(os.getpid(), signal.SIGKILL)
         self.seen.append(what)
 
@@ -121,7 +131,7 @@ def replace_parts() -> None:
 
 
 def child(order: dict[str, Any], folder: Path) -> int:
-    calls, ahead, now = Calls(order.get("kill")), float(order.get("ahead", 0)), clock.now
+    calls, ahead, now = Calls(order.get("kill"), order.get("skip", "")), float(order.get("ahead", 0)), clock.now
     opened = sets.open_store
     for module in MODULES:
         if hasattr(module, "now"):
@@ -130,6 +140,8 @@ def child(order: dict[str, Any], folder: Path) -> int:
     sets.open_store = lambda *given: Counted(opened(*given), calls, ahead)  # type: ignore[assignment]
     for name in ("fsync", "link", "write"):
         count(name, calls)
+    if WHOLE:
+        restore_points.arm(calls, reads=order["request"].get("phase") == "plan")
     with (folder / "lines").open("wb") as out, (folder / "errors").open("ab") as errors:
         os.dup2(out.fileno(), 1)
         os.dup2(errors.fileno(), 2)
@@ -169,6 +181,12 @@ def run(order: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    replace_parts()
+    if WHOLE:
+        # Else each child would read them from the disk anew.
+        from docuquery_operator.mover import restore as _restore  # noqa: F401
+        from docuquery_operator.mover.postgres import restore as _of_postgres  # noqa: F401
+        from docuquery_operator.mover.qdrant import switch as _switch  # noqa: F401
+    else:
+        replace_parts()
     for line in sys.stdin:
         print(json.dumps(run(json.loads(line), Path(sys.argv[1]))), flush=True)

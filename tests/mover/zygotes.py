@@ -2,40 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from .conftest import Place
+from .zygote_client import Zygote
+
+__all__ = ["HOUR", "RUN", "Zygote", "backup", "catalogue", "files", "snapshots", "verify"]
 
 RUN = "20261125T020000Z-1a2b3c4d"
 SOURCE = {"namespace": "default", "stack": "demo", "backupJob": "nightly", "backupJobUid": "u"}
 HOUR = 3600.0
-
-
-@dataclass
-class Zygote:
-    """tests/mover/zygote.py under way."""
-
-    folder: Path
-    process: subprocess.Popen[str]
-    killed: int = field(default=0)
-
-    def run(self, request: dict[str, Any], kill: int | None = None, ahead: float = 0) -> dict[str, Any]:
-        assert self.process.stdin
-        assert self.process.stdout
-        self.process.stdin.write(json.dumps({"request": request, "kill": kill, "ahead": ahead}) + "\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        assert line, (self.folder / "errors").read_text()[-3000:]
-        return json.loads(line)  # type: ignore[no-any-return]
-
-    def result(self, request: dict[str, Any], ahead: float = 0) -> dict[str, Any]:
-        told = self.run(request, None, ahead)["lines"][-1]
-        assert told["event"] == "result"
-        return told  # type: ignore[no-any-return]
 
 
 def base(place: Place) -> dict[str, Any]:

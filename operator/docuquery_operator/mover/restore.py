@@ -10,17 +10,18 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ..domain.backups.manifest import Check, DatabaseFacts, Document, Manifest, PostgresPart, QdrantPart
+from ..domain.backups.manifest import Check, DatabaseFacts, Document, Manifest
 from ..domain.backups.report import PlanReport, ReconcileReport, RestoreStepReport, Result
-from ..domain.backups.request import PostgresRequest, QdrantRequest, RestoreRequest
+from ..domain.backups.request import RestoreRequest
 from . import application, configuration_part
 from .clock import now
 from .contracts import MoverError, Report
+from .leftovers import Leftovers
 from .objects import SetReader
+from .restore_parts import Parts, parts_of
 from .sets import Place, entry_of, manifest_of, place_of
 
 Say = Callable[[Document], None]
@@ -52,47 +53,6 @@ async def _manifest(place: Place, request: RestoreRequest) -> Manifest:
     return await manifest_of(place, await entry_of(place, request.set_id), request.manifest_sha256)
 
 
-@dataclass(frozen=True)
-class Parts:
-    """What of the set is meant."""
-
-    postgres: tuple[PostgresPart, PostgresRequest, tuple[DatabaseFacts, ...]] | None
-    qdrant: tuple[QdrantPart, QdrantRequest] | None
-    configuration: bool
-
-
-def parts_of(request: RestoreRequest, manifest: Manifest) -> Parts:
-    """MoverError where the set has not what is asked for."""
-    postgres = qdrant = None
-    if request.postgres is not None and manifest.postgres is not None:
-        wanted = chosen(manifest.postgres, request.postgres.databases)
-        postgres = (manifest.postgres, request.postgres, wanted)
-    elif request.postgres is not None and request.postgres.databases:
-        raise MoverError("PartMissing", f"the set {manifest.set_id} holds no PostgreSQL databases", retry=False)
-    if request.qdrant is not None and manifest.qdrant is not None:
-        qdrant = (manifest.qdrant, request.qdrant)
-    elif request.qdrant is not None and request.qdrant.collections not in ([], ["*"]):
-        raise MoverError("PartMissing", f"the set {manifest.set_id} holds no Qdrant collections", retry=False)
-    configuration = request.configuration is not None
-    if configuration and manifest.configuration is None:
-        raise MoverError("PartMissing", f"the set {manifest.set_id} holds no configuration", retry=False)
-    if postgres is None and qdrant is None and not configuration:
-        raise MoverError(
-            "NothingToRestore", f"the set {manifest.set_id} has none of the parts that are asked for", retry=False
-        )
-    return Parts(postgres, qdrant, configuration)
-
-
-def chosen(part: PostgresPart, wanted: Sequence[str]) -> tuple[DatabaseFacts, ...]:
-    """Databases of the set, all when none is named."""
-    by_name = {facts.name: facts for facts in part.databases}
-    missing = [name for name in wanted if name not in by_name]
-    if missing:
-        text = f"the set has no database {', '.join(missing)}; it has: {', '.join(sorted(by_name)) or 'none'}"
-        raise MoverError("DatabaseMissing", text, retry=False)
-    return tuple(by_name[name] for name in wanted) if wanted else tuple(part.databases)
-
-
 class _Restore:
     """One phase under way."""
 
@@ -100,6 +60,7 @@ class _Restore:
         self._request, self._place, self._report, self._say = request, place, report, say
         self._id, self._secrets = request.restore_id, place.secrets
         self._reader = SetReader(place.store, place.layout, request.set_id, place.secrets / "identity", report)
+        self._leftovers = Leftovers(request.safety, report)
         self._warnings: list[str] = []
 
     # Plan
@@ -142,6 +103,8 @@ class _Restore:
         """Safety set, copies beside, checks, exchange, comparison, and a look at the application."""
         parts = parts_of(self._request, manifest)
         fresh = await self._unchanged(manifest)
+        safety = self._request.safety
+        self._warnings += await self._leftovers.clean(but=safety.set_id if safety else "")
         if fresh:
             await self._step("safety", lambda: self._safety(parts))
         checks = await self._beside(parts, manifest)
@@ -152,6 +115,7 @@ class _Restore:
         if parts.configuration:
             await self._step("configuration", lambda: configuration_part.applied(self._request, manifest, self._reader))
         await self._exchange(parts)
+        self._warnings += await self._leftovers.clean()
         reconciled = await self._reconciled()
         problem = await self._looked_at()
         return self._judged(checks, problem, reconciled)
@@ -251,7 +215,7 @@ class _Restore:
             collections, searched = parts.qdrant
 
             async def switched() -> str:
-                return "; ".join(await switch(collections, searched, self._id, self._secrets, self._report))
+                return "; ".join(await switch(collections, searched, self._id, self._secrets, self._report, self._leftovers))
 
             await self._step("qdrant/swap", switched)
 
@@ -320,6 +284,7 @@ class _Restore:
             for facts in wanted:
                 work = lambda name=facts.name: in_postgres(request, self._secrets, name, self._id)  # noqa: E731
                 lines.append(await self._step(f"postgres/{facts.name}/rollback", work, "RolledBack"))
+        self._warnings += await self._leftovers.clean()
         return self._end("RolledBack", "; ".join(lines)[:SUMMARY])
 
     async def dropped(self, manifest: Manifest) -> Result:
@@ -341,6 +306,8 @@ class _Restore:
                 return "; ".join(await in_qdrant(searched, self._id, self._secrets))
 
             lines.append(await self._step("qdrant/drop", drop))
+        self._warnings += await self._leftovers.clean()
+        await self._leftovers.forget()
         return self._end("PreviousDropped", "; ".join(lines)[:SUMMARY])
 
     # A throwaway copy

@@ -95,7 +95,8 @@ def restore_request(
         qdrant=qdrant,
         configuration=ConfigurationRequest() if configuration is not None else None,
         wanted_configuration=configuration,
-        safety=_safety(job, backup, stack, work, image, postgres, qdrant) if work.kind == "Apply" else None,
+        # The way back and the end make none, but clean up after tries that died in making it.
+        safety=None if work.kind in ("Plan", "Scratch") else _safety(job, backup, stack, work, image, postgres, qdrant),
         reconcile=spec.reconcile if work.kind in ("Apply", "Scratch") else None,
         assertions=backup.spec.verification.assertions,
         api_url=f"http://{api.host}:{api.port}" if api is not None else "",
