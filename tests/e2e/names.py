@@ -40,4 +40,5 @@ SCENARIOS = (
     "e2e-noise",
     "e2e-one-abuser",
     "e2e-organic-growth",
+    "e2e-backup",
 )

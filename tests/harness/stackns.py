@@ -48,8 +48,9 @@ class StackNamespace:
         wait: float = 150,
         edit_redis: Callable[[JSON], None] = lambda _runbook: None,
         qdrant: bool = False,
+        edit_objects: Callable[[list[JSON]], list[JSON]] = lambda objects: objects,
     ) -> None:
-        """Workloads, Stack and Runbooks (changed by `edit`); returns when the stack is healthy by its own word."""
+        """Workloads, Stack and Runbooks (changed by `edit` and the like); returns when the stack is healthy by its own word."""
         components, more = COMPONENTS, []
         cluster.ensure_namespace(self.name, LABELS)
         text = kubectl("kustomize", str(OVERLAY))
@@ -57,23 +58,17 @@ class StackNamespace:
         if qdrant:
             components, more = (*COMPONENTS, "qdrant"), [runbook(verify, QDRANT_RUNBOOK)]
             objects = with_qdrant(objects)
-        kubectl("apply", "-n", self.name, "-f", "-", text=yaml.safe_dump_all(objects))
+        self.api.apply(*edit_objects(objects))
         ours, of_redis = runbook(verify), runbook(verify, REDIS_RUNBOOK)
         edit(ours)
         edit_redis(of_redis)
-        kubectl(
-            "apply",
-            "-n",
-            self.name,
-            "-f",
-            "-",
-            text=yaml.safe_dump_all([stack(detection, components), ours, of_redis, *more]),
-        )
+        self.api.apply(stack(detection, components), ours, of_redis, *more)
         wait_for(f"a healthy stack in {self.name}", self.healthy, wait, 0.5)
 
     def remove(self) -> None:
         """Delete the workloads and all that tests made, but keep the namespace and the operator's rights in it."""
-        for kind in ("incidents,stacks,runbooks", "statefulsets,deployments,services,networkpolicies,pdb"):
+        ours = "incidents,stacks,runbooks,backupjobs,restorejobs"
+        for kind in (ours, "statefulsets,deployments,jobs,services,networkpolicies,pdb"):
             kubectl("-n", self.name, "delete", kind, "--all", "--wait=false", "--ignore-not-found")
         kubectl("-n", self.name, "delete", "pods", "--all", "--grace-period=0", "--force", "--wait=false", check=False)
         kubectl("-n", self.name, "delete", "pvc", "--all", "--wait=false")

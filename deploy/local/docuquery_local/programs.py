@@ -189,7 +189,6 @@ def _kubelet_config(settings: Settings) -> dict[str, object]:
         "failSwapOn": False,
         # Lowering the score below one's own needs CAP_SYS_RESOURCE, which many sandboxes lack.
         "oomScoreAdj": 0,
-        "localStorageCapacityIsolation": False,
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
         # Images come from files, not from a registry: one that is collected could not be pulled again.
         "imageGCHighThresholdPercent": 100,
