@@ -15,7 +15,7 @@ BIN = CHECKOUT / ".venv" / "bin"
 PYTEST = [str(BIN / "pytest"), "-q"]
 SCENARIOS = (
     *("test_noise", "test_scenarios", "test_people", "test_detection", "test_redis", "test_thresholds"),
-    *("test_vector", "test_background", "test_two_faults", "test_api", "test_ratelimit"),
+    *("test_vector", "test_background", "test_two_faults", "test_api", "test_ratelimit", "test_backup"),
 )
 CLUSTER = [str(BIN / "python"), str(CHECKOUT / "deploy" / "local" / "cluster.py")]
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from docuquery_operator.controllers.gather import Gatherer
-from docuquery_operator.domain.backups.request import AnyRequest, RestoreRequest
+from docuquery_operator.domain.backups.request import AnyRequest, CatalogueRequest, RestoreRequest
 from docuquery_operator.ports import BACKUP_JOB, JOB, LEASE, RESTORE_JOB, SECRET, Conflict, Key, Refused, Unavailable
 from tests.fakes.backup_rig import NIGHTLY, SPEC, BackupRig, runs
 from tests.fakes.faults import Faults
@@ -191,16 +191,28 @@ async def test_a_failed_restore_gives_the_stack_back_and_says_why() -> None:
 
 
 async def test_rollback_while_what_was_replaced_is_kept() -> None:
-    rig = await backed_up()
-    key = await planned(rig)
+    rig = BackupRig()
+    every_night = rig.backup({**NIGHTLY, "retention": {"keepLast": 1}})
+    await rig.run(every_night, 2 * DAY, lambda s: runs(s) == [("Complete", "Verified")] and not s.get("work"))
+    key = await planned(rig, keepPreviousFor="48h")
     rig.approve(key)
     await rig.run(key, HOUR, restored)
     rig.edit(key, lambda o: o["spec"].update(rollback=True))
     status = await rig.run(key, HOUR, lambda s: s.get("phase") == "RolledBack" and not s.get("work"))
     assert status["phase"] == "RolledBack"
     assert phases(rig) == ["plan", "apply", "rollback"]
-    await rig.run(key, 3 * DAY)
+    rig.movers.requests.clear()
+    await rig.run(every_night, 30 * HOUR)
     assert rig.movers.dropped == []
+    kept = [r.keep.pinned for r in rig.movers.requests if isinstance(r, CatalogueRequest) and r.keep]
+    assert kept
+    assert all(status["plan"]["run"] in pinned for pinned in kept)
+    rig.movers.requests.clear()
+    # The copy that is not live any more does not stay for ever, and the set that tells its names stays as long.
+    status = await rig.run(key, DAY)
+    assert phases(rig) == ["dropPrevious"]
+    assert len(rig.movers.dropped) == 1
+    assert (status["phase"], "previousUntil" in status["times"]) == ("RolledBack", False)
     assert holder(rig) is None
 
 

@@ -248,7 +248,7 @@ class RestoreTimes(ApiModel):
     started_at: Annotated[Time | None, Field(description="When Apply began")] = None
     swapped_at: Annotated[Time | None, Field(description="When the restored data went live")] = None
     finished_at: Annotated[Time | None, Field(description="When it ended")] = None
-    previous_until: Annotated[Time | None, Field(description="Until when the replaced data is kept")] = None
+    previous_until: Annotated[Time | None, Field(description="Until when the copy that is not live is kept")] = None
 
 
 class RestoreJobStatus(StatusModel):

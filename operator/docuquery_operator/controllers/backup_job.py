@@ -189,7 +189,8 @@ class BackupJobController:
         for restore in found:
             spec, status = restore.get("spec") or {}, restore.get("status") or {}
             ours = ((spec.get("backup") or {}).get("jobRef") or {}).get("name") == job.metadata.name
-            if ours and status.get("phase") not in OVER:
+            # What is kept for a way back, or to be dropped, is told by the set.
+            if ours and (status.get("phase") not in OVER or (status.get("times") or {}).get("previousUntil")):
                 in_use += [(status.get("plan") or {}).get("run") or status.get("setId")]
         return [run for run in in_use if run]
 

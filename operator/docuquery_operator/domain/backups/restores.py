@@ -220,13 +220,17 @@ def _reconciled(told: ReconcileReport | None) -> Reconciled | None:
 
 def _rolled_back(d: Draft, result: Result) -> None:
     d.update(phase="RolledBack", message=result.message[:512] or "the replaced data is live again")
-    d.times(finished_at=d.now, previous_until=None)
+    # The restored copy is beside the live data now: for a look, and not for ever.
+    d.times(finished_at=d.now, previous_until=d.now + delta(d.job.spec.keep_previous_for))
     d.tell("RolledBack", d.status.message)
 
 
 def _dropped(d: Draft, _result: Result) -> None:
     d.times(previous_until=None)
-    d.tell("PreviousDropped", "the data that was replaced is gone; there is no way back any more")
+    if d.status.phase == "RolledBack":
+        d.tell("CopyDropped", "the restored copy, which is not live, is gone")
+    else:
+        d.tell("PreviousDropped", "the data that was replaced is gone; there is no way back any more")
 
 
 def _again(d: Draft, work: Work, why: str, retry: bool) -> None:
@@ -333,20 +337,20 @@ def _allowed(d: Draft) -> bool:
 
 
 def _after(d: Draft) -> None:
-    """What was replaced: put back when asked, dropped when its time is over."""
+    """What was replaced: put back when asked. What is not live is dropped when its time is over."""
     until = d.status.times.previous_until
     if until is None or not d.onto_stack:
         return
     if d.world.problem is not None or d.world.busy:
         d.look(d.now + RECHECK)
         return
-    if d.job.spec.rollback:
+    if d.job.spec.rollback and d.status.phase != "RolledBack":
         if d.status.tries < TRIES and d.ready():
             d.begin("Rollback")
         return
     if d.now < until:
         d.look(until)
-    elif d.status.phase in RESTORED and d.ready():
+    elif d.status.phase in (*RESTORED, "RolledBack") and d.ready():
         d.begin("DropPrevious")
 
 
