@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from .common import ApiModel, Cel, Duration, ListMap, ListSet, SecretRef, Severity
+from .common import ApiModel, Cel, Duration, ListMap, ListSet, SecretRef, Severity, Time
+from .schedule import TimeZone
 
 Contact = Annotated[str, Field(min_length=1, max_length=256)]
 Contacts = Annotated[list[Contact], Field(max_length=32, description="Names or addresses, first is called first")]
@@ -32,11 +33,73 @@ ChannelName = Literal["slack", "pagerduty", "phone", "email", "webhook"]
 GroupName = Literal["onCall", "teamLead", "engineeringManager", "cto", "stakeholders"]
 
 
+Unless = Literal["Acknowledged", "Resolved"]
+
+
 class EscalationStep(ApiModel):
     """One step of the escalation path."""
 
     to: Annotated[GroupName, Field(description="Contact group")]
     after: Annotated[Duration, Field(description="Time after the start of the incident")]
+    unless: Annotated[
+        Unless | None,
+        Field(
+            description="What stops the step: Acknowledged, somebody has taken it, or the end; Resolved, the end alone. "
+            "Default: Acknowledged for the first two steps, Resolved for later ones"
+        ),
+    ] = None
+
+
+CLOCK_PATTERN = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
+WallClock = Annotated[
+    str,
+    Field(max_length=5, description="Time of day, such as 22:00"),
+    Cel(f"self.matches('{CLOCK_PATTERN}')", "write a time of day from 00:00 to 23:59, such as 22:00"),
+]
+
+
+class Rotation(ApiModel):
+    """A group whose contacts take turns: one is on call for a week, then the next one of the list."""
+
+    group: Annotated[GroupName, Field(description="Contact group")]
+    start: Annotated[Time, Field(description="When the first contact's first week began; handed over weekly at this time")]
+    time_zone: Annotated[TimeZone, Field(description="IANA time zone of the handover")] = "Etc/UTC"
+
+
+class Override(ApiModel):
+    """Somebody stands in for a group for a while."""
+
+    cel_rules: ClassVar[tuple[Cel, ...]] = (
+        Cel("timestamp(self.until) > timestamp(self.from)", "until must be later than from"),
+    )
+
+    group: Annotated[GroupName, Field(description="Contact group")]
+    contact: Annotated[Contact, Field(description="Who is told instead")]
+    from_: Annotated[Time, Field(alias="from", description="First instant")]
+    until: Annotated[Time, Field(description="First instant after it")]
+
+
+class QuietHours(ApiModel):
+    """Hours in which nobody is told of P2 and P3: their clocks stand still. P0 and P1 know no quiet hours."""
+
+    cel_rules: ClassVar[tuple[Cel, ...]] = (
+        Cel("self.from != self.until", "from and until must differ: quiet hours around the clock would tell nobody"),
+    )
+
+    from_: Annotated[WallClock, Field(alias="from", description="First minute")]
+    until: Annotated[WallClock, Field(description="First minute after them; earlier than from: on the next day")]
+    time_zone: Annotated[TimeZone, Field(description="IANA time zone of the hours")] = "Etc/UTC"
+
+
+class Link(ApiModel):
+    """A link in each message."""
+
+    text: Annotated[str, Field(min_length=1, max_length=60, description="What it leads to")]
+    href: Annotated[
+        str,
+        Field(max_length=1024, description="Address, https"),
+        Cel("self.startsWith('https://')", "href must begin with https://"),
+    ]
 
 
 class Updates(ApiModel):
@@ -73,6 +136,20 @@ class ResponseTimes(ApiModel):
         return value
 
 
+class AckExpiry(ApiModel):
+    """How long an acknowledgement holds, by severity; afterwards the incident counts as not acknowledged."""
+
+    P0: Annotated[Duration, Field(alias="P0", description="For P0")] = "30m"
+    P1: Annotated[Duration, Field(alias="P1", description="For P1")] = "1h"
+    P2: Annotated[Duration, Field(alias="P2", description="For P2")] = "8h"
+    P3: Annotated[Duration, Field(alias="P3", description="For P3")] = "72h"
+
+    def of(self, severity: Severity) -> str:
+        """Duration for a severity."""
+        value: str = getattr(self, severity.value)
+        return value
+
+
 class Communication(ApiModel):
     """Who is told, how and when."""
 
@@ -94,3 +171,12 @@ class Communication(ApiModel):
         EscalationStep(to="cto", after="4h"),
     ]
     updates: Annotated[Updates, Field(description="When updates are due")] = Updates()
+    ack_expiry: Annotated[AckExpiry, Field(description="How long an acknowledgement holds")] = AckExpiry()
+    rotations: Annotated[
+        list[Rotation], ListMap("group"), Field(max_length=5, description="Groups whose contacts take weekly turns")
+    ] = []
+    overrides: Annotated[
+        list[Override], Field(max_length=16, description="Who stands in for whom; the last one that holds counts")
+    ] = []
+    quiet_hours: Annotated[QuietHours | None, Field(description="Hours in which nobody is told of P2 and P3")] = None
+    links: Annotated[list[Link], ListMap("text"), Field(max_length=5, description="Links in each message")] = []

@@ -237,12 +237,25 @@ class Deadlines(ApiModel):
     warned_percent: Annotated[int, Field(description="Highest share of the response time that was warned of")] = 0
 
 
+class AckState(ApiModel):
+    """The last acknowledgement, as the operator counts it."""
+
+    by: Annotated[str, Field(max_length=256, description="Who took it")]
+    at: Annotated[Time, Field(description="When")]
+    until: Annotated[Time, Field(description="When it expires")]
+    written_at: Annotated[Time | None, Field(description="Time in spec.acknowledged; tells it from an earlier one")] = None
+    expired: Annotated[bool, Field(description="It holds no more: the escalation goes on")] = False
+
+
 class EscalationEntry(ApiModel):
     """One due escalation."""
 
     to: Annotated[str, Field(max_length=63, description="Contact group")]
     due_at: Annotated[Time, Field(description="When it is due")]
-    sent_at: Annotated[Time | None, Field(description="When it was sent")] = None
+    unless: Annotated[Literal["Acknowledged", "Resolved"], Field(description="What stops it")] = "Acknowledged"
+    ordered_at: Annotated[Time | None, Field(description="When its messages were put into the outbox")] = None
+    superseded: Annotated[bool, Field(description="Left out, as a later step was due as well")] = False
+    sent_at: Annotated[Time | None, Field(description="When a channel first took it")] = None
     receipts: Annotated[list[Line], Field(max_length=8, description="Receipts of the channels")] = []
 
 
@@ -304,6 +317,7 @@ class IncidentStatus(StatusModel):
     decisions: Annotated[
         list[Decision], Field(max_length=DECISIONS_KEPT, description="Why something was not done, newest last")
     ] = []
+    acknowledgement: Annotated[AckState | None, Field(description="Who has taken it, and until when that holds")] = None
     deadlines: Annotated[Deadlines | None, Field(description="What people must do by when")] = None
     escalation: Annotated[list[EscalationEntry], Field(max_length=8, description="Escalation path")] = []
     notifications: Annotated[list[Notification], Field(max_length=64, description="The outbox")] = []

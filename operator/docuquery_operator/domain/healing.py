@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from ..api.common import HealMode
 from ..api.incident import Cause, Incident, IncidentStatus, Phase, Step, StepState
 from ..api.runbook import StepSpec
-from . import approvals, lifecycle, rails, verification
+from . import answers, approvals, lifecycle, rails, verification
 from .causes import Confidence, Diagnosis
 from .draft import Draft, News
 from .rails import past
@@ -67,7 +67,7 @@ def decide(incident: Incident, world: World, now: datetime) -> Plan:
     d = Draft(incident, now, incident.status or IncidentStatus())
     lifecycle.open_incident(d, world)
     if not lifecycle.resolved_stays(d, world):
-        lifecycle.acknowledge(d, world)
+        answers.acknowledge(d, world)
         for stage in STAGES:
             if stage(d, world):
                 break

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from ..api.common import HealMode, Severity, delta, format_time
 from ..api.communication import Communication
@@ -45,18 +45,17 @@ def _settings(d: Draft, w: World) -> None:
     talk = w.stack.spec.communication if w.stack else Communication()
     if known is not None:
         if before is not None and severity < before:
-            _raised(d, severity, talk, opened, known)
+            _raised(d, severity, talk, known)
         return
     d.update(deadlines=escalation.deadlines(severity, talk, opened), escalation=escalation.path(severity, talk, opened))
 
 
-def _raised(d: Draft, severity: Severity, talk: Communication, opened: datetime, known: Deadlines) -> None:
+def _raised(d: Draft, severity: Severity, talk: Communication, known: Deadlines) -> None:
     """It got worse: less time is left to answer, counted from now, and never more than there was."""
     by = min(known.respond_by, d.now + delta(talk.response_times.of(severity)))
     if known.response == "Pending":
         d.update(deadlines=known.model_copy(update={"respond_by": by}))
-    sent = {e.to: e for e in d.status.escalation}
-    d.update(escalation=[sent.get(e.to, e) for e in escalation.path(severity, talk, opened)])
+    d.update(escalation=escalation.raised(d.status.escalation, severity, talk, d.now))
     d.tell("SeverityRaised", f"{severity} now", warning=True)
 
 
@@ -78,44 +77,6 @@ def effective_mode(d: Draft, w: World) -> HealMode:
     return wanted
 
 
-def acknowledge(d: Draft, w: World) -> None:
-    """Take over who has acknowledged, and keep the response deadline's state."""
-    ack, opened = d.incident.spec.acknowledged, d.status.times.opened_at or d.now
-    if (
-        ack is not None
-        and d.status.round > 1
-        and (ack.at is None or ack.at < min(d.status.times.detected_at or opened, opened))
-    ):
-        # Who took the round before has not taken this one.
-        ack = None
-    if ack is not None and d.status.times.acknowledged_at is None:
-        at = min(max(ack.at or d.now, opened), d.now)
-        d.times(acknowledged_at=at)
-        d.tell("Acknowledged", f"by {ack.by}", announce=False)
-    if ack is not None:
-        d.condition("Acknowledged", True, "ByPerson", f"by {ack.by}")
-    elif d.status.holds("Acknowledged"):
-        d.condition("Acknowledged", False, "TakenBack", "spec.acknowledged was removed")
-        d.times(acknowledged_at=None)
-    _response(d)
-
-
-def _response(d: Draft) -> None:
-    opened, current = d.status.times.opened_at, d.status.deadlines
-    if opened is None or current is None or d.status.phase is Phase.RESOLVED:
-        return
-    changed, news = escalation.response(current, opened, d.status.times.acknowledged_at, d.now)
-    d.update(deadlines=changed)
-    for item in news:
-        if item == "Breached":
-            d.tell("ResponseTimeBreached", f"nobody acknowledged by {changed.respond_by:%H:%M:%S} UTC", warning=True)
-        else:
-            d.tell("ResponseTimeWarning", f"{item}% of the response time has passed without an answer", warning=True)
-    at = escalation.next_look(changed, opened, d.now)
-    if at is not None:
-        d.look(at)
-
-
 def resolved_stays(d: Draft, w: World) -> bool:
     """A resolved incident stays as it is, unless the fault was seen again."""
     if d.status.phase is not Phase.RESOLVED:
@@ -133,6 +94,7 @@ def _reopen(d: Draft, w: World) -> None:
     d.update(
         round=old.round + 1,
         cause=None,
+        acknowledgement=None,
         deadlines=None,
         escalation=[],
         report=None,
