@@ -11,12 +11,10 @@ from collections.abc import Sequence
 from ...api.blocking import Block
 from ...api.stack import Component
 from ...domain import blocklists
+from ...domain.ownership import git_owner
 from ...ports import INGRESS, JSON, Transient
 from ..base import Round
 from .base import Obstacle
-
-ARGO = "argocd.argoproj.io/tracking-id"
-FLUX = ("kustomize.toolkit.fluxcd.io/name", "helm.toolkit.fluxcd.io/name")
 
 
 class IngressNginx:
@@ -32,10 +30,7 @@ class IngressNginx:
         obj = await self._read(round_, ingress)
         if obj is None:
             return Obstacle("IngressMissing", f"Ingress '{ingress}' does not exist; create it or correct blocking.ingress")
-        meta = obj["metadata"]
-        owner = "Argo CD" if (meta.get("annotations") or {}).get(ARGO) else ""
-        owner = owner or ("Flux" if any((meta.get("labels") or {}).get(f) for f in FLUX) else "")
-        if owner:
+        if owner := git_owner(obj):
             text = f"{owner} owns Ingress '{ingress}' and would revert the deny list; write the addresses into Git"
             return Obstacle("GitOwnsField", text)
         return None
