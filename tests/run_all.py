@@ -56,7 +56,7 @@ def stages() -> list[Stage]:
             ([*PYTEST, "-n", "2", "--dist", "loadfile", *existing("stack", "adapters", "mover")],),
             ("postgresql", "redis-server", "prometheus"),
         ),
-        Stage("apiserver", ([*PYTEST, *existing("apiserver", "chart")],)),
+        Stage("apiserver", ([*PYTEST, "-n", "2", "--dist", "loadfile", *existing("apiserver", "chart")],)),
         Stage(
             "e2e",
             (
