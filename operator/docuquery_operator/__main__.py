@@ -23,6 +23,7 @@ from .adapters.quarantine import RedisQuarantine
 from .adapters.redis import RedisPy
 from .adapters.redis_aside import SwappedDatabases
 from .adapters.redis_keys import ScannedKeys
+from .adapters.tls_memory import spare_buffers
 from .catalogue import runbooks
 from .cli import catalogue, crds, lint
 from .controllers.backup_job import BackupJobController
@@ -48,6 +49,7 @@ NAME = "docuquery-operator"
 async def run(settings: Settings) -> int:
     """The operator itself."""
     access = find_access(settings.kubeconfig)
+    spare_buffers()
     clock = SystemClock()
     metrics = OperatorMetrics(clock)
     queue = WorkQueue(metrics.reconciled)
