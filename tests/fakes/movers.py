@@ -73,6 +73,8 @@ class Movers:
         self.requests: list[AnyRequest] = []
         self.stuck = False
         self.dropped: list[str] = []
+        # Pairs of which one replaced a Stack's data while the other read it.
+        self.beside: list[tuple[str, str]] = []
 
     def busy(self) -> bool:
         """Whether a Job has not ended."""
@@ -126,6 +128,9 @@ class Movers:
 
     def _begin(self, pod: JSON, raw: JSON, now: datetime) -> None:
         request = REQUEST.validate_python(raw)
+        for other in self._at_work(pod["metadata"]["name"]):
+            if _touches(request) and _touches(other) and (_replaces(request) or _replaces(other)):
+                self.beside.append((other.attempt_id, request.attempt_id))
         self.ran.append(request.attempt_id)
         self.requests.append(request)
 
@@ -139,6 +144,19 @@ class Movers:
             }
 
         self.server.edit(POD, pod["metadata"]["namespace"], pod["metadata"]["name"], change)
+
+    def _at_work(self, but: str) -> list[AnyRequest]:
+        """Requests of movers that have begun and not ended."""
+        found = []
+        for pod in self._raw(POD.plural):
+            statuses = pod.get("status", {}).get("containerStatuses") or [{}]
+            if pod["metadata"]["name"] == but or "running" not in (statuses[0].get("state") or {}):
+                continue
+            name = pod["metadata"]["name"].removesuffix("-abcde")
+            raw = self.server.find(CONFIG_MAP, pod["metadata"]["namespace"], name)
+            if raw is not None and "request.json" in raw.get("data", {}):
+                found.append(REQUEST.validate_python(json.loads(raw["data"]["request.json"])))
+        return found
 
     def _run(self, job: JSON, pod: JSON, now: datetime) -> None:
         raw = self.server.find(CONFIG_MAP, job["metadata"]["namespace"], job["metadata"]["name"])
@@ -273,3 +291,11 @@ class Movers:
             ok=True, reason=fate.state if fate.state != "Complete" else "Restored", at=now, reconciled=reconciled
         )
         return [*steps, result]
+
+
+def _replaces(request: AnyRequest) -> bool:
+    return isinstance(request, RestoreRequest) and request.phase in ("apply", "rollback", "dropPrevious")
+
+
+def _touches(request: AnyRequest) -> bool:
+    return isinstance(request, BackupRequest) or _replaces(request)

@@ -16,7 +16,6 @@ from ..domain.backups.facts import BackupPlan, BackupWorld, JobFacts, JobState
 from ..domain.backups.figures import figures_of
 from ..domain.backups.jobs import Order, Owner
 from ..domain.backups.request import RequestBase
-from ..domain.backups.restores import replaces
 from ..domain.names import label_of
 from ..domain.patching import merge_patch
 from ..ports import BACKUP_JOB, INCIDENT, JSON, RESTORE_JOB, STACK, Conflict, Key, Ports, Refused, Transient
@@ -69,15 +68,17 @@ class BackupJobController:
 
     async def _world(self, job: BackupJob, references: References, facts: JobFacts) -> BackupWorld:
         namespace = job.metadata.namespace
-        restoring = ""
+        busy = ""
         if facts.state is JobState.ABSENT and not runs.finished(job):
-            found = await self._ports.cluster.list(RESTORE_JOB, namespace)
-            restoring = next((r["metadata"]["name"] for r in found if replaces(r, job.spec.stack_ref.name)), "")
+            busy = await self._busy(job)
         waiting = [a.name for a in (job.status.alarms if job.status else []) if not a.opened]
         known = [n for n in waiting if await self._ports.cluster.get(INCIDENT, namespace, n) is not None]
         return BackupWorld(
-            references.problem, references.store_problem, references.check_problem, facts, restoring, frozenset(known)
+            references.problem, references.store_problem, references.check_problem, facts, busy, frozenset(known)
         )
+
+    async def _busy(self, job: BackupJob) -> str:
+        return await self._reader.in_the_way(job.metadata.namespace, job.spec.stack_ref.name, "Backup", job.metadata.name)
 
     # Write
 
@@ -126,6 +127,9 @@ class BackupJobController:
         if work is None and await self._lacks_request(job, plan.status.work, facts):
             work = plan.status.work
         if work is not None:
+            # The intent is written, so whoever begins from now on sees it; who began before is seen here.
+            if work.kind == "Backup" and facts.state is JobState.ABSENT and (busy := await self._busy(job)):
+                raise Transient(f"{busy}; the run waits", 1.0)
             await self._start(job, work, references)
 
     async def _lacks_request(self, job: BackupJob, work: Work | None, facts: JobFacts) -> bool:

@@ -62,7 +62,7 @@ class RestoreJobController:
         work = job.status.work if job.status else None
         facts = await self._movers.look(key.namespace, key.name, job.metadata.uid, work)
         ground = await self._ground(job, facts)
-        busy = await self._busy(job)
+        busy = await self._busy(job) if facts.state is JobState.ABSENT else ""
         creator = job.metadata.annotations.get(CREATED_BY, "")
         now = self._ports.clock.now()
         plan = restores.decide(job, RestoreWorld(ground.problem, ground.chosen, facts, creator, busy), now)
@@ -116,7 +116,14 @@ class RestoreJobController:
         status = job.status or RestoreJobStatus()
         if target is None or job.spec.mode != "Apply" or (status.times.finished_at and not status.times.previous_until):
             return ""
-        return await self._lease.holder(job.metadata.namespace, target.name, _identity(job))
+        return await self._others(job, target.name)
+
+    async def _others(self, job: RestoreJob, stack: str) -> str:
+        """Who works on the Stack's data, in words; '' for nobody."""
+        holder = await self._lease.holder(job.metadata.namespace, stack, _identity(job))
+        if holder:
+            return f"RestoreJob {holder} replaces the data of the same Stack"
+        return await self._reader.in_the_way(job.metadata.namespace, stack, "Restore", job.metadata.name)
 
     # Write
 
@@ -150,6 +157,9 @@ class RestoreJobController:
             if not self._ports.leader.leading():
                 raise Transient("not the leader any more", 1.0)
             await self._lease.take(job.metadata.namespace, target.name, _identity(job))
+            # The intent is written, so whoever begins from now on sees it; who began before is seen here.
+            if facts.state is JobState.ABSENT and (busy := await self._others(job, target.name)):
+                raise Transient(f"{busy}; the restore waits", 1.0)
         await self._start(job, work, ground)
 
     async def _lacks_request(self, job: RestoreJob, work: Work | None, facts: JobFacts) -> bool:

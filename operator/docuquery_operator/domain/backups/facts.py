@@ -55,14 +55,14 @@ class JobFacts:
 class BackupWorld:
     """What a person must mend: problem before a run can start, store_problem before anything, check_problem before a check.
 
-    restoring: the RestoreJob that replaces the Stack's data now. alarms: Incidents of this object that are known to exist.
+    busy: who works on the Stack's data so that no backup may begin, in words. alarms: Incidents of this object that exist.
     """
 
     problem: Problem | None = None
     store_problem: Problem | None = None
     check_problem: Problem | None = None
     job: JobFacts = field(default_factory=JobFacts)
-    restoring: str = ""
+    busy: str = ""
     alarms: frozenset[str] = frozenset()
 
 
@@ -92,7 +92,7 @@ class Chosen:
 class RestoreWorld:
     """problem: what a person must mend. chosen: the set that spec.backup means now.
 
-    creator: who made the object, where it says so. busy: who else restores to the same Stack.
+    creator: who made the object, where it says so. busy: who else works on the data of the same Stack, in words.
     """
 
     problem: Problem | None = None

@@ -17,6 +17,7 @@ from ..approvals import CREATED_BY
 from ..conditions import set_condition
 from ..draft import News
 from .facts import JobState, RestorePlanned, RestoreWorld
+from .occupied import REPLACING, WAITING
 from .report import ReconcileReport, RestoreStepReport, Result
 from .work import LOOK_SECONDS, backoff, lost, observed, stamped
 
@@ -26,7 +27,7 @@ TRIES = 3
 LINES_SHOWN, STEPS_SHOWN, IDS_SHOWN = 32, 64, 20
 RESTORED = ("Complete", "RestoredUnverified")
 OVER = (*RESTORED, "Failed", "RolledBack")
-ACTIVE = ("Restoring", "Verifying")
+ACTIVE = REPLACING
 UNVERIFIED = "RestoredUnverified"
 LETTERS = {"Plan": "p", "Apply": "a", "Rollback": "r", "DropPrevious": "x", "Scratch": "s"}
 PLAN_TIMEOUT = "30m"
@@ -50,6 +51,8 @@ class Draft:
         self.start: Work | None = None
         self.hold = False
         self.free = False
+        # Who is in the way, while nothing else keeps it from beginning.
+        self.waits = ""
 
     @property
     def onto_stack(self) -> bool:
@@ -143,7 +146,8 @@ def _absent(d: Draft, work: Work) -> None:
     """Its Job is not there yet: it is made now, unless something has come between."""
     if d.world.problem is not None or (d.world.busy and work.kind != "Plan"):
         d.update(work=None)
-        if work.kind == "Apply":
+        # A try after the first may have replaced something already: then healing stands still until it is over.
+        if work.kind == "Apply" and d.status.tries == 0:
             d.update(phase="AwaitingApproval")
         d.look(d.now + RECHECK)
         return
@@ -281,8 +285,8 @@ def begin(d: Draft) -> None:
         _begin_apply(d, "Scratch")
     elif status.phase in ACTIVE or _allowed(d):
         if d.world.busy:
-            d.update(message=f"RestoreJob {d.world.busy} replaces the data of the same Stack; this one waits"[:512])
-            d.look(d.now + RECHECK)
+            d.update(message=f"{d.world.busy}; this one waits"[:512])
+            _wait(d)
             return
         _begin_apply(d, "Apply")
 
@@ -341,17 +345,30 @@ def _after(d: Draft) -> None:
     until = d.status.times.previous_until
     if until is None or not d.onto_stack:
         return
-    if d.world.problem is not None or d.world.busy:
+    if d.world.problem is not None:
         d.look(d.now + RECHECK)
         return
     if d.job.spec.rollback and d.status.phase != "RolledBack":
         if d.status.tries < TRIES and d.ready():
-            d.begin("Rollback")
+            _begin_after(d, "Rollback")
         return
     if d.now < until:
         d.look(until)
     elif d.status.phase in (*RESTORED, "RolledBack") and d.ready():
-        d.begin("DropPrevious")
+        _begin_after(d, "DropPrevious")
+
+
+def _begin_after(d: Draft, kind: str) -> None:
+    if d.world.busy:
+        _wait(d)
+    else:
+        d.begin(kind)
+
+
+def _wait(d: Draft) -> None:
+    """Said in the status, as backups stand behind a restore that waits."""
+    d.waits = d.world.busy
+    d.look(d.now + RECHECK)
 
 
 # What is told
@@ -364,6 +381,7 @@ def _conditions(d: Draft) -> None:
     d.condition("Stalled", stalled is not None, stalled.reason if stalled else "Idle", stalled.message if stalled else "")
     waiting = phase == "AwaitingApproval"
     d.condition("NeedsApproval", waiting, "WaitingForApproval" if waiting else "NotAsked", message if waiting else "")
+    d.condition(WAITING, bool(d.waits), "DataInUse" if d.waits else "Idle", d.waits)
     busy = d.status.work is not None or phase in ACTIVE
     d.condition("Reconciling", busy, d.status.work.kind if d.status.work else "Idle")
     d.condition("Failed", phase == "Failed", str(phase or "Idle"), message if phase == "Failed" else "")
@@ -378,5 +396,6 @@ def _conditions(d: Draft) -> None:
 
 def replaces(restore: Mapping[str, Any], stack: str) -> bool:
     """Whether this RestoreJob, as the API server has it, replaces the data of the Stack just now."""
-    target = ((restore.get("spec") or {}).get("target") or {}).get("stackRef") or {}
-    return target.get("name") == stack and (restore.get("status") or {}).get("phase") in ACTIVE
+    target, status = ((restore.get("spec") or {}).get("target") or {}).get("stackRef") or {}, restore.get("status") or {}
+    at_work = status.get("phase") in ACTIVE or (status.get("work") or {}).get("kind") == "Rollback"
+    return bool(target.get("name") == stack and at_work)

@@ -179,7 +179,8 @@ def follow(d: Draft) -> None:
 def _hindered(d: Draft, work: Work) -> bool:
     """Whether its Job, which is not there, cannot be made now."""
     for_kind = {"Backup": d.problem, "Verify": d.world.check_problem}.get(work.kind)
-    return d.world.store_problem is not None or for_kind is not None
+    busy = work.kind == "Backup" and bool(d.world.busy)
+    return d.world.store_problem is not None or for_kind is not None or busy
 
 
 def _lost(d: Draft, work: Work, why: str) -> None:
@@ -242,8 +243,8 @@ def _begin_run(d: Draft) -> bool:
     run = d.going()
     if run is None or run.retry_at is None:
         return False
-    if d.world.restoring:
-        d.hold = f"RestoreJob {d.world.restoring} replaces the Stack's data; the run begins when it has ended"
+    if d.world.busy:
+        d.hold = f"{d.world.busy}; the run begins when it has ended"
         d.look(d.now + RECHECK)
         return True
     if not d.ready(run.retry_at):
