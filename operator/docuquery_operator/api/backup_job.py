@@ -352,6 +352,9 @@ class BackupJobStatus(StatusModel):
     last_successful: Annotated[RunPointer | None, Field(description="The newest good set")] = None
     last_verified: Annotated[RunPointer | None, Field(description="The newest set that was proved")] = None
     work: Annotated[Work | None, Field(description="The Job that is at work")] = None
+    oldest_checked_at: Annotated[
+        Time | None, Field(description="When the oldest kept set was checked last, once a month")
+    ] = None
     last_due: Annotated[Time | None, Field(description="The newest instant of the schedule that was dealt with")] = None
     catalogue: Annotated[CatalogueView | None, Field(description="What the store says of itself")] = None
     alarms: Annotated[

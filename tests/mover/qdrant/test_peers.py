@@ -11,6 +11,7 @@ from aiohttp import web
 from docuquery_operator.domain.backups.request import QdrantRequest, Server
 from docuquery_operator.mover.contracts import MoverError
 from docuquery_operator.mover.qdrant.backup import back_up
+from docuquery_operator.mover.qdrant.peers import members
 from docuquery_operator.mover.qdrant.restore import restore_beside
 from docuquery_operator.mover.qdrant.switch import switch
 from tests.mover.qdrant.killing import Killing
@@ -81,6 +82,10 @@ async def test_each_shard_from_its_own_peer_and_back(double: QdrantDouble, secre
     async with two(double) as (peers, request):
         part = await back_up(request, secrets, memory, quiet)
         assert (part.distributed, part.version) == (True, "1.18.3")
+        assert [(each.id, each.uri) for each in part.peers] == [
+            (1, f"http://127.0.0.1:{peers[0].port}/"),
+            (2, f"http://127.0.0.1:{peers[1].port}/"),
+        ]
         assert [(each.id, each.peer) for each in part.collections[0].shards] == [(0, 1), (1, 2)]
         assert {note.url for note in memory.notes} == {f"http://127.0.0.1:{peer.port}" for peer in peers}
         await restore_beside(part, memory.manifest(part), request, memory, "1a2b3c4d", secrets, quiet)
@@ -110,3 +115,11 @@ async def test_peers_in_the_middle_of_an_update(double: QdrantDouble, secrets: p
         with pytest.raises(MoverError, match="wait for the update") as error:
             await back_up(request, secrets, Memory(), quiet)
         assert error.value.retry
+
+
+def test_members_as_a_real_server_names_them() -> None:
+    """An id is larger than what JavaScript can count; a single node names nobody."""
+    state = {"status": "enabled", "peer_id": 5395257186314509, "peers": {"5395257186314509": {"uri": "http://q-0:6335/"}}}
+    assert members(state) == {5395257186314509: "http://q-0:6335/"}
+    assert members({"status": "disabled"}) == {}
+    assert members({"peers": {"x": {}, "7": None}}) == {7: ""}

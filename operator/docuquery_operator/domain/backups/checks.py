@@ -9,6 +9,8 @@ from typing import Literal
 from ...api.backup_job import BackupJob, BackupRun
 from .draft import COMMITTED, Draft
 
+# Sets rot where they lie: the oldest one that is kept is checked so often, beside the newest.
+MONTH = timedelta(days=30)
 _EVERY = re.compile(r"^([1-9][0-9]{0,3})([hdw])$")
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 
@@ -34,6 +36,22 @@ def next_check(d: Draft, tries: int) -> BackupRun | None:
     return newest
 
 
+def oldest_check(d: Draft, tries: int) -> BackupRun | None:
+    """The oldest kept set, when a month has gone by since one was checked; None where it is the newest as well."""
+    kept = [r for r in d.status.runs if r.state in COMMITTED and r.attempt_id is not None]
+    if d.job.spec.schedule is None or len(kept) < 2 or d.world.check_problem is not None:
+        return None
+    oldest = kept[0]
+    # Nothing makes a spoilt set good again; and what has no verdict after some checks is left to a person.
+    if oldest.verified == "Failed" or oldest.checks >= tries:
+        return None
+    due = (d.status.oldest_checked_at or d.created) + MONTH
+    if d.now < due:
+        d.look(due)
+        return None
+    return oldest if d.ready(oldest.check_after) else None
+
+
 def _wanted(d: Draft, newest: BackupRun) -> bool:
     wanted, pause = checked_level(d.job), every(d.job)
     if newest.verified == "Failed":
@@ -43,7 +61,10 @@ def _wanted(d: Draft, newest: BackupRun) -> bool:
     checked = newest.verified != "Pending" and deep_enough
     if pause is None or d.job.spec.schedule is None:
         return not checked
-    times = [r.verified_at for r in d.status.runs if r.verified_at is not None and r.level in (wanted, "Restore")]
+    # The monthly check of the oldest set does not put off that of the newest.
+    apart = d.status.oldest_checked_at
+    runs = [r for r in d.status.runs if r.level in (wanted, "Restore") and r.verified_at != apart]
+    times = [r.verified_at for r in runs if r.verified_at is not None]
     if not times:
         return True
     d.look(max(times) + pause)

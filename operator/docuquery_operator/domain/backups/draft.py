@@ -119,6 +119,8 @@ class Draft:
         runs = sorted([r for r in self.status.runs if r.id != run.id] + [run], key=lambda r: r.id)
         keep = {r.id for r in (newest_good(runs), newest_proved(runs), newest_restored(runs)) if r is not None}
         keep |= {r.id for r in runs if r.state == "Running"}
+        # The oldest set is checked once a month.
+        keep |= {r.id for r in [r for r in runs if r.state in COMMITTED][:1]}
         while len(runs) > RUNS_KEPT:
             runs.remove(next(r for r in runs if r.id not in keep))
         self.update(runs=runs)

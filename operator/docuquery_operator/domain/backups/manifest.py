@@ -179,11 +179,20 @@ class CollectionFacts(Document):
     sample_hashes: list[str] = []
 
 
+class PeerFacts(Document):
+    """A server of a Qdrant cluster, as the cluster itself named it."""
+
+    id: int
+    uri: str = ""
+
+
 class QdrantPart(Document):
     """Qdrant in the set; cut after PostgreSQL."""
 
     version: str
     distributed: bool
+    # Of a cluster: those that it had, also if no shard was taken from them.
+    peers: list[PeerFacts] = []
     cut_at: Time
     finished_at: Time
     collections: list[CollectionFacts]

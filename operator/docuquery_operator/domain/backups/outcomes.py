@@ -106,6 +106,9 @@ def _check(d: Draft, work: Work, result: Result) -> None:
     if run is None:
         d.catalogue(due_again=True)
     elif result.verdict is not None and result.verdict.set_id == work.set_id:
+        newest = newest_committed(d.status.runs)
+        if newest is not None and newest.id != run.id:
+            d.update(oldest_checked_at=result.verdict.at)
         judged(d, run, result.verdict)
         d.catalogue(due_again=True)
     else:

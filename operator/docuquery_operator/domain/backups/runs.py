@@ -11,7 +11,7 @@ from ...api.work import Work
 from ..schedules import ScheduleError, following, instants_between, latest
 from ..world import Problem
 from . import layout
-from .checks import checked_level, next_check
+from .checks import checked_level, next_check, oldest_check
 from .draft import Draft, deadline_of, schedule_in
 from .facts import BackupPlan, BackupWorld, JobState
 from .outcomes import apply, checked_in_vain, failed, give_up
@@ -258,7 +258,7 @@ def _begin_run(d: Draft) -> bool:
 
 
 def _begin_check(d: Draft) -> bool:
-    run = next_check(d, CHECK_TRIES)
+    run = next_check(d, CHECK_TRIES) or oldest_check(d, CHECK_TRIES)
     if run is None or run.attempt_id is None:
         return False
     number = run.checks + 1

@@ -8,7 +8,16 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from ...domain.backups.layout import safe_name
-from ...domain.backups.manifest import CollectionFacts, ObjectEntry, ObjectKind, QdrantPart, ShardFacts, Skipped, sha256
+from ...domain.backups.manifest import (
+    CollectionFacts,
+    ObjectEntry,
+    ObjectKind,
+    PeerFacts,
+    QdrantPart,
+    ShardFacts,
+    Skipped,
+    sha256,
+)
 from ...domain.backups.request import QdrantRequest
 from ..chunks import counted
 from ..clock import now
@@ -36,6 +45,7 @@ async def back_up(request: QdrantRequest, secrets: Path, writer: ObjectWriter, r
         return QdrantPart(
             version=cluster.version,
             distributed=cluster.distributed,
+            peers=[PeerFacts(id=number, uri=uri) for number, uri in sorted(cluster.members.items())],
             cut_at=cut_at,
             finished_at=now(),
             collections=placed,

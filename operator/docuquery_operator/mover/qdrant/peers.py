@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -33,6 +33,8 @@ class Cluster:
     peers: tuple[Peer, ...]
     distributed: bool
     version: str
+    # Address by id, as the cluster names its members; reached or not.
+    members: dict[int, str] = field(default_factory=dict)
 
     @property
     def client(self) -> Client:
@@ -66,12 +68,20 @@ async def opened(request: QdrantRequest, secrets: Path) -> AsyncIterator[Cluster
             return
         servers = request.peers or _addresses(state, request.server)
         peers = [await _peer(await connect(server)) for server in servers]
-        yield Cluster(tuple(peers), True, await _version([peer.client for peer in peers]))
+        yield Cluster(tuple(peers), True, await _version([peer.client for peer in peers]), members(state))
 
 
 async def _peer(client: Client) -> Peer:
     state = await client.get("/cluster")
     return Peer(int(state["peer_id"]), client)
+
+
+def members(state: dict[str, Any]) -> dict[int, str]:
+    """Address by id from the answer to GET /cluster; {} where it names none."""
+    named = state.get("peers") or {}
+    return {
+        int(number): str((peer or {}).get("uri", ""))[:256] for number, peer in sorted(named.items()) if number.isdigit()
+    }
 
 
 def _addresses(state: dict[str, Any], known: Server) -> list[Server]:
