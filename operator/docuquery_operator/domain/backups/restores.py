@@ -51,7 +51,6 @@ class Draft:
         self.start: Work | None = None
         self.hold = False
         self.free = False
-        # Who is in the way, while nothing else keeps it from beginning.
         self.waits = ""
 
     @property
