@@ -93,6 +93,32 @@ async def test_the_stack_is_told_at_once() -> None:
     assert Key(STACK.plural, NAMESPACE, "docuquery") in rig.nudged
 
 
+@pytest.mark.parametrize("databases", [0, 2])
+async def test_it_ends_by_itself_whatever_databases_the_stack_has(databases: int) -> None:
+    """None, where only vectors are saved, or several, of which the incident names none."""
+    rig = BackupRig()
+    rig.rig.with_qdrant()
+
+    def change(stack: dict[str, Any]) -> None:
+        components = stack["spec"]["components"]
+        postgres = components.pop("postgres")
+        components["api"] = {**components["api"], "dependsOn": ["qdrant"]}
+        components.update({f"db-{n}": postgres for n in range(databases)})
+
+    rig.rig.edit_stack(change)
+    rig.movers.fate = lambda r, _n: Fate(ok=r.command != "backup")
+    key = rig.backup({**NIGHTLY, "include": {"qdrant": {}}})
+    await rig.run(key, 1.6 * 86400)
+    (incident,) = rig.server.all(INCIDENT)
+    told = Key(INCIDENT.plural, NAMESPACE, incident["metadata"]["name"])
+    status = await rig.rig.run(told, 60, lambda s: "cause" in s)
+    assert status["cause"]["name"] == "RunsFail"
+    rig.movers.fate = lambda _r, _n: Fate()
+    await rig.run(key, 86400)
+    status = await rig.rig.run(told, 600)
+    assert status["phase"] == "Resolved"
+
+
 async def test_an_incident_of_a_missing_run_names_it_and_ends_with_the_next_good_one() -> None:
     rig = BackupRig()
     rig.movers.fate = lambda r, _n: Fate(ok=r.command != "backup")

@@ -317,6 +317,7 @@ class ObjectMeta(BaseModel):
     generation: int = 0
     creation_timestamp: Time | None = None
     annotations: dict[str, str] = {}
+    labels: dict[str, str] = {}
 
 
 class Resource(ApiModel):

@@ -21,10 +21,9 @@ from ..domain.patching import merge_patch
 from ..ports import BACKUP_JOB, INCIDENT, JSON, RESTORE_JOB, STACK, Conflict, Key, Ports, Refused, Transient
 from .backup_reads import BackupReader, References
 from .invalid import say_invalid
+from .labels import BACKUP_OPENER, OPENED_BY_LABEL, STACK_LABEL
 from .movers import Movers
 
-STACK_LABEL = "ops.docuquery.ai/stack"
-OPENED_BY_LABEL = "ops.docuquery.ai/opened-by"
 OVER = ("Failed", "RolledBack")
 SHORTEST_LOOK = 0.05
 log = logging.getLogger(__name__)
@@ -209,7 +208,7 @@ class BackupJobController:
     async def _open(self, job: BackupJob, alarm: Alarm) -> None:
         """Deterministic by name: whoever comes second finds it."""
         stack = job.spec.stack_ref.name
-        labels = {STACK_LABEL: label_of(stack), OPENED_BY_LABEL: "backup-job"}
+        labels = {STACK_LABEL: label_of(stack), OPENED_BY_LABEL: BACKUP_OPENER}
         spec: JSON = {"stackRef": {"name": stack}, "type": alarm.type, "description": alarm.text}
         try:
             await self._ports.cluster.create(

@@ -32,6 +32,7 @@ from ..ports import (
     ApiError,
     Ports,
 )
+from .labels import BACKUP_OPENER, OPENED_BY_LABEL
 from .ledgers import LedgerStore
 from .prober import Observation, StackProber
 
@@ -286,11 +287,19 @@ def _component(incident: Incident, stack: Stack, runbook: RunbookSpec) -> str | 
     same = [n for n, c in stack.spec.components.items() if c.type is runbook.component_type]
     if len(same) == 1:
         return same[0]
+    if _about_backups(incident, runbook) and stack.spec.components:
+        return sorted(same or stack.spec.components)[0]
     if not same:
         text = f"Stack '{stack.metadata.name}' has no component of type {runbook.component_type}; it has: {names}"
         return Problem("ComponentNotFound", text)
     text = f"several components are of type {runbook.component_type}: {', '.join(sorted(same))}; name one in spec.component"
     return Problem("ComponentNotFound", text)
+
+
+def _about_backups(incident: Incident, runbook: RunbookSpec) -> bool:
+    """Opened by a BackupJob: of the whole Stack, whatever components it has. Nothing may be done to any of them then."""
+    acts = any(cause.remediate for cause in runbook.causes)
+    return incident.metadata.labels.get(OPENED_BY_LABEL) == BACKUP_OPENER and not acts
 
 
 def _stricter(stack: Stack, incident: Incident) -> HealMode:
