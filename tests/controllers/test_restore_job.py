@@ -190,6 +190,22 @@ async def test_a_failed_restore_gives_the_stack_back_and_says_why() -> None:
     assert holder(rig) is None
 
 
+async def test_copies_of_a_restore_that_failed_before_the_exchange_do_not_stay_for_ever() -> None:
+    rig = await backed_up()
+    rig.movers.fate = lambda r, _n: Fate(ok=getattr(r, "phase", "") != "apply", retry=False, steps=())
+    key = await planned(rig)
+    rig.approve(key)
+    status = await rig.run(key, HOUR, restored)
+    assert "dropped when keepPreviousFor is over" in status["message"]
+    await rig.run(key, 23 * HOUR)
+    assert rig.movers.dropped == []
+    status = await rig.run(key, 3 * HOUR)
+    assert len(rig.movers.dropped) == 1
+    assert status["phase"] == "Failed"
+    assert "previousUntil" not in status["times"]
+    assert holder(rig) is None
+
+
 async def test_rollback_while_what_was_replaced_is_kept() -> None:
     rig = BackupRig()
     every_night = rig.backup({**NIGHTLY, "retention": {"keepLast": 1}})

@@ -19,7 +19,7 @@ from ..catalogue.actions import ACTIONS
 from ..catalogue.base import PlanContext, Round, undoable
 from ..catalogue.runbooks import problem_of, shipped
 from ..domain import parameters
-from ..domain.backups.restores import replaces
+from ..domain.backups.occupied import replaces
 from ..domain.pods import foreign_rollout
 from ..domain.rollout import gap, restarted_at, share
 from ..domain.verification import to_put_back

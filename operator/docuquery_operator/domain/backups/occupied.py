@@ -87,3 +87,10 @@ def _restore(stack: str, restore: Mapping[str, Any]) -> Occupant | None:
         return Occupant("Restore", "RestoreJob", name)
     waits = any(c.get("type") == WAITING and c.get("status") == "True" for c in status.get("conditions") or [])
     return Occupant("Restore", "RestoreJob", name, waits=True) if waits else None
+
+
+def replaces(restore: Mapping[str, Any], stack: str) -> bool:
+    """Whether this RestoreJob, as the API server has it, replaces the data of the Stack just now."""
+    target, status = ((restore.get("spec") or {}).get("target") or {}).get("stackRef") or {}, restore.get("status") or {}
+    at_work = status.get("phase") in REPLACING or (status.get("work") or {}).get("kind") == "Rollback"
+    return bool(target.get("name") == stack and at_work)

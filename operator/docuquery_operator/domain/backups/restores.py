@@ -6,7 +6,6 @@ Plan, digest, a second person, a safety set, a copy beside the live data, checks
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -230,7 +229,7 @@ def _rolled_back(d: Draft, result: Result) -> None:
 
 def _dropped(d: Draft, _result: Result) -> None:
     d.times(previous_until=None)
-    if d.status.phase == "RolledBack":
+    if d.status.phase in ("RolledBack", "Failed"):
         d.tell("CopyDropped", "the restored copy, which is not live, is gone")
     else:
         d.tell("PreviousDropped", "the data that was replaced is gone; there is no way back any more")
@@ -256,10 +255,11 @@ def _again(d: Draft, work: Work, why: str, retry: bool) -> None:
 
 
 def _fail(d: Draft, why: str) -> None:
-    swapped = d.status.times.swapped_at is not None
-    after = "; the restored data is live, and rollback: true puts the former back" if swapped else ""
+    begun, swapped = d.onto_stack and d.status.times.started_at is not None, d.status.times.swapped_at is not None
+    after = "; the copies that it has made are dropped when keepPreviousFor is over" if begun else ""
+    after = "; the restored data is live, and rollback: true puts the former back" if swapped else after
     d.update(phase="Failed", message=f"{why}{after}"[:512], retry_at=None, tries=0)
-    until = d.now + delta(d.job.spec.keep_previous_for) if swapped else None
+    until = d.now + delta(d.job.spec.keep_previous_for) if begun else None
     d.times(finished_at=d.now, previous_until=until)
     d.tell("RestoreFailed", d.status.message, warning=True)
 
@@ -353,7 +353,7 @@ def _after(d: Draft) -> None:
         return
     if d.now < until:
         d.look(until)
-    elif d.status.phase in (*RESTORED, "RolledBack") and d.ready():
+    elif (d.status.phase != "Failed" or d.status.times.swapped_at is None) and d.ready():
         _begin_after(d, "DropPrevious")
 
 
@@ -391,10 +391,3 @@ def _conditions(d: Draft) -> None:
         d.condition("Complete", False, "RolledBack", message)
     if d.job.spec.rollback and phase in (*RESTORED, "Failed") and d.status.times.previous_until is None:
         d.condition("RollbackRefused", True, "NothingKept", "the replaced data is gone, or nothing was replaced")
-
-
-def replaces(restore: Mapping[str, Any], stack: str) -> bool:
-    """Whether this RestoreJob, as the API server has it, replaces the data of the Stack just now."""
-    target, status = ((restore.get("spec") or {}).get("target") or {}).get("stackRef") or {}, restore.get("status") or {}
-    at_work = status.get("phase") in ACTIVE or (status.get("work") or {}).get("kind") == "Rollback"
-    return bool(target.get("name") == stack and at_work)
