@@ -79,7 +79,7 @@ def test_the_operator_itself_loads_none_of_this() -> None:
     code = "import sys, docuquery_operator.__main__; print(*{m.split('.')[0] for m in sys.modules})"
     env = {**os.environ, "PYTHONPATH": str(ROOT / "operator")}
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env).stdout.split()
-    assert not {"obstore", "zstandard", "pyrage", "qdrant_edge"} & set(loaded)
+    assert not {"obstore", "zstandard", "pyrage", "qdrant_edge", "kubernetes", "requests"} & set(loaded)
 
 
 def test_a_snapshot_that_a_killed_mover_left_on_qdrant_is_removed(volume: Place, tmp_path: Path) -> None:

@@ -6,13 +6,31 @@ import asyncio
 import itertools
 import os
 import random
+import sys
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import kopf
-
 from ..ports import JOB, LEASE, Key, Kind, owner_key
+
+
+@contextmanager
+def hidden(package: str) -> Iterator[None]:
+    """As if the package were not installed (None in sys.modules: docs.python.org, "The import system")."""
+    if package in sys.modules:
+        yield
+        return
+    sys.modules[package] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[package]
+
+
+# kopf would load the official client, 10 MiB, only to tell its classes apart; no object of it ever comes here.
+with hidden("kubernetes"):
+    import kopf
 
 PREFIX = "ops.docuquery.ai"
 BACKOFF_CAP = 10.0
