@@ -22,12 +22,12 @@ insert into documents (body)
   select (select string_agg(md5(random()::text || i || j), '') from generate_series(1, 128) j) from generate_series(1, 6400) i;
 insert into documents (body) select body from documents, generate_series(2, {times}) n where id <= 6400 order by n, id;
 """
-# MiB on the server of one such part.
-PART = 35
+# MiB of text of one such part; on the server it takes 35.
+PART = 25
 
 
 def fill(postgres: Postgres, name: str, mebibytes: int) -> int:
-    """A database of about this size; its bytes."""
+    """A database with so much text; its bytes."""
     postgres.run(f"create database {name}")
     with postgres.admin(name) as connection:
         connection.execute(FILL.format(times=max(1, -(-mebibytes // PART))).encode())
