@@ -19,7 +19,7 @@ import zstandard
 
 from tests.harness import release
 from tests.harness.cluster import CLUSTER, JSON, kubectl
-from tests.harness.stackns import StackNamespace
+from tests.harness.stackns import APP_ROLE, StackNamespace
 from tests.stack.services import Process, free_port, http, prepared, wait_up
 
 
@@ -49,6 +49,7 @@ def _forms(value: str) -> list[bytes]:
 
 def planted(markers: Markers, objects: list[JSON]) -> list[JSON]:
     """The stack's own Secrets with passwords of this run, but for the application's, which the harness uses."""
+    markers.values["postgres/password"] = APP_ROLE[1]
     for each in objects:
         if each["kind"] == "Secret" and each["metadata"]["name"] != "postgres":
             password = markers.new(f"{each['metadata']['name']}/password")

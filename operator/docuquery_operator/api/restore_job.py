@@ -290,6 +290,7 @@ class RestoreJob(Resource):
             Column("Target", ".spec.target.stackRef.name"),
             Column("Mode", ".spec.mode"),
             Column("Phase", ".status.phase"),
+            Column("Progress", ".status.work.progress"),
             Column("Message", ".status.message", priority=1),
             Column("Age", ".metadata.creationTimestamp", "date"),
         ),

@@ -270,6 +270,7 @@ async def test_the_plan_says_what_would_be_lost(scene: Scene) -> None:
         f"kept as {PREVIOUS}",
         "public.documents has 2900 rows live and 3000 in the set",
         "public.audit has 3 rows live and 2 in the set, at least 1 would be lost",
+        "what was written after the set was cut is in docuquery_ai__p_",
         "public.later with 1 rows is not in the set and would be gone",
         "public.parts_old has 1 rows in both, with other content",
         "public.nothing comes back",

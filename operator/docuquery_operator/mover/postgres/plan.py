@@ -89,6 +89,10 @@ async def _lost(who: Login, facts: DatabaseFacts, stands: Standing) -> list[str]
     if not different:
         return [kept, f"{facts.name}: the live data are equal to those of the set"]
     more = [f"{facts.name}: and {len(different) - SHOWN} more tables differ"] if len(different) > SHOWN else []
+    # Equal numbers of rows, or fewer, say nothing of what is new: it is not in the set all the same.
+    more.append(
+        f"{facts.name}: what was written after the set was cut is in {stands.names.previous} alone, and goes with it"
+    )
     return [kept, *(f"{facts.name}: {line}" for line in different[:SHOWN]), *more]
 
 
