@@ -356,6 +356,29 @@ async def test_a_store_that_cannot_be_read_does_not_keep_backups_from_being_made
     assert "StoreNotRead" in rig.events()
 
 
+async def test_a_store_that_cannot_be_read_is_told_while_it_is_tried_again() -> None:
+    """The first thing that a wrong bucket or address shows."""
+    rig = BackupRig()
+    rig.movers.fate = lambda r, _n: Fate(ok=r.command != "catalogue", retry=False)
+    for name, spec in (("once", SPEC), ("nightly", NIGHTLY)):
+        key = rig.backup(spec, name=name)
+        status = await rig.run(key, HOUR, lambda s: (s.get("catalogue") or {}).get("tries") == 1)
+        (ready,) = [c for c in status["conditions"] if c["type"] == "Ready"]
+        assert (ready["status"], ready["reason"]) == ("False", "StoreNotRead")
+        assert "the server was away" in ready["message"]
+
+
+async def test_a_job_that_gets_no_pod_says_where_to_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ServiceAccount that does not exist, or a quota: the Job's own events tell it."""
+    rig = BackupRig()
+    monkeypatch.setattr(rig.movers, "_pod", lambda *_: None)
+    status = await rig.run(rig.backup(), 60)
+    (job,) = rig.jobs()
+    assert f"kubectl describe job {job}" in status["work"]["message"]
+    (working,) = [c for c in status["conditions"] if c["type"] == "Reconciling"]
+    assert (working["status"], working["message"]) == ("True", status["work"]["message"])
+
+
 async def test_a_pod_that_cannot_start_says_why() -> None:
     rig = BackupRig()
     rig.movers.stuck = True

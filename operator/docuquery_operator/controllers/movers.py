@@ -38,14 +38,16 @@ class Movers:
         pods = sorted(pods, key=lambda p: str(p["metadata"].get("creationTimestamp", "")))
         ended = _ended(job)
         if ended is None:
-            return await self._running(namespace, pods)
+            return await self._running(namespace, job["metadata"]["name"], pods)
         lines = await self._said(namespace, pods)
         reason, message = _why(pods, *ended)
         return JobFacts(JobState.ENDED, reason, message, lines)
 
-    async def _running(self, namespace: str, pods: Sequence[JSON]) -> JobFacts:
+    async def _running(self, namespace: str, name: str, pods: Sequence[JSON]) -> JobFacts:
         if not pods:
-            return JobFacts(JobState.RUNNING, "", "its pod is not made yet")
+            why = "a ServiceAccount that does not exist, or a quota"
+            text = f"its pod is not made yet; if that lasts, kubectl describe job {name} says why, such as {why}"
+            return JobFacts(JobState.RUNNING, "", text)
         pod = pods[-1]
         waiting = _waiting(pod)
         if waiting is not None:

@@ -382,7 +382,8 @@ def _conditions(d: Draft) -> None:
     d.condition("NeedsApproval", waiting, "WaitingForApproval" if waiting else "NotAsked", message if waiting else "")
     d.condition(WAITING, bool(d.waits), "DataInUse" if d.waits else "Idle", d.waits)
     busy = d.status.work is not None or phase in ACTIVE
-    d.condition("Reconciling", busy, d.status.work.kind if d.status.work else "Idle")
+    work = d.status.work
+    d.condition("Reconciling", busy, work.kind if work else "Idle", work.message if work else "")
     d.condition("Failed", phase == "Failed", str(phase or "Idle"), message if phase == "Failed" else "")
     if phase in RESTORED:
         d.condition("Complete", True, str(phase), message)

@@ -120,17 +120,21 @@ def _of_object(d: Draft, stale: bool) -> None:
     own = d.own_run() if once else None
     problem, ended_badly = d.problem, own is not None and own.state in ("Failed", "Suspicious")
     busy = d.work is not None or d.going() is not None
+    unread = d.view.message if d.view.tries else ""
     if problem is not None:
         ready: tuple[bool, str, str] = (False, problem.reason, problem.message)
     elif stale:
         ready = (False, "Stale", "no good run in time; see the condition Stale")
+    elif unread and (own is None or own.state == "Running"):
+        ready = (False, "StoreNotRead", f"the store could not be read, and is tried again: {unread}")
     elif own is not None:
         ready = (own.state == "Complete", f"Run{own.state}", own.message)
     elif once:
         ready = (False, "Pending", "")
     else:
         ready = (True, "Suspended" if d.job.spec.suspend else "Scheduled", d.hold)
-    d.condition("Reconciling", busy and problem is None, "AtWork" if busy else "Idle", d.hold)
+    waiting = d.hold or (d.work.message if d.work else "")
+    d.condition("Reconciling", busy and problem is None, "AtWork" if busy else "Idle", waiting)
     stalled = problem is not None or ended_badly
     d.condition("Stalled", stalled, ready[1] if stalled else "Idle", ready[2] if stalled else "")
     _always(d, "Ready", *ready)
