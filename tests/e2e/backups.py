@@ -33,6 +33,7 @@ class Sent:
 
     id: str
     title: str
+    text: str
     began: float
     ended: float
 
@@ -70,7 +71,7 @@ class Writer:
         if answer is None or answer.status != 202:
             self.refused += 1
             return
-        self.sent.append(Sent(answer.json()["id"], title, began, time.time()))
+        self.sent.append(Sent(answer.json()["id"], title, body["text"], began, time.time()))
 
     def between(self, begin: float, end: float) -> list[Sent]:
         """Those that were sent and taken within."""
@@ -132,16 +133,10 @@ def known(ns: StackNamespace) -> set[str]:
     return {str(row[0]) for row in rows(ns, "select point_id from chunks")}
 
 
-def finds(ns: StackNamespace, title: str) -> bool:
-    """The application answers a question with this document."""
-    answer = api(ns, "POST", "/query", {"text": title, "top": 5}, client=9999)
-    return answer.status == 200 and title in [r["title"] for r in answer.json()["results"]]
-
-
-def settled(ns: StackNamespace) -> bool:
-    """No document waits for the worker."""
-    ((number,),) = rows(ns, "select count(*) from documents where status in ('queued', 'processing')")
-    return bool(number == 0)
+def finds(ns: StackNamespace, document: Sent) -> bool:
+    """The application answers a question with this document: asked by all of its text, it is the nearest if it is there."""
+    answer = api(ns, "POST", "/query", {"text": document.text, "top": 5}, client=9999)
+    return answer.status == 200 and document.title in [r["title"] for r in answer.json()["results"]]
 
 
 # The stack

@@ -109,7 +109,7 @@ def lost_and_restored(ns: StackNamespace, volume: Volume, writer: Writer, before
     with ns.connect(5) as connection:
         connection.execute("drop table chunks, documents, heartbeat")
     backups.qdrant(ns, "DELETE", f"/collections/{backups.COLLECTION}")
-    assert not backups.finds(ns, before[3].title)
+    assert not backups.finds(ns, before[3])
     status = restored(ns, "after-the-loss", "to-volume", wrong_first=True, keepPreviousFor="60s")
     beside_the_live(ns, "p", "")
     compared(ns, set_, lost)
@@ -124,11 +124,11 @@ def lost_and_restored(ns: StackNamespace, volume: Volume, writer: Writer, before
     assert late <= allowed, "points that were there before the cut have no document"
     there = {str(row[0]) for row in backups.rows(ns, "select id from documents")}
     assert {s.id for s in known if s.ended < took} <= there
-    assert backups.finds(ns, before[3].title)
+    assert backups.finds(ns, before[3])
     back = time.time()
     backups.scale_worker(ns, 1)
     new = wait_for("a document that was sent after the restore", lambda: writer.between(back, time.time()), 30)[0]
-    wait_for("an answer with it", lambda: backups.finds(ns, new.title) or None, 90, 0.5)
+    wait_for("an answer with it", lambda: backups.finds(ns, new) or None, 90, 0.5)
 
 
 def backed_up(ns: StackNamespace, name: str, destination: JSON, **spec: Any) -> float:
@@ -249,11 +249,13 @@ def rolled_back(
     lost = time.time()
     with ns.connect(5) as connection:
         connection.execute("truncate documents, chunks")
-    backups.qdrant(ns, "POST", f"/collections/{backups.COLLECTION}/points/delete?wait=true", {"filter": {}})
+    gone = {"points": sorted(backups.points(ns))}
+    backups.qdrant(ns, "POST", f"/collections/{backups.COLLECTION}/points/delete?wait=true", gone)
+    assert len(backups.points(ns)) < len(gone["points"]) / 2
     ns.api.delete("secrets", "app-keys")
     ns.api.patch("configmaps", "app-settings", {"data": {"limit": "8"}})
     only_since = wait_for("a document of afterwards", lambda: writer.between(lost, time.time()), 30)[0]
-    wait_for("an answer with it", lambda: backups.finds(ns, only_since.title) or None, 60, 0.5)
+    wait_for("an answer with it", lambda: backups.finds(ns, only_since) or None, 60, 0.5)
     status = restored(
         ns,
         "from-s3",
@@ -262,8 +264,8 @@ def rolled_back(
         mover={"serviceAccountName": "restorer"},
         include={"postgres": {}, "qdrant": {}, "configuration": configuration},
     )
-    assert backups.finds(ns, before[3].title)
-    assert not backups.finds(ns, only_since.title)
+    assert backups.finds(ns, before[3])
+    assert not backups.finds(ns, only_since)
     where = "where created_at < %(before)s"
     then = {t["name"]: t["rows"] for t in set_["postgres"]["databases"][0]["tables"]}
     assert backups.content(ns, "documents", backups.DOCUMENTS, where, lost)[0] == then["documents"]
@@ -273,8 +275,8 @@ def rolled_back(
     saved_first(ns, "from-s3")
     patch(ns, "from-s3", LEE, rollback=True, keepPreviousFor="20s")
     wait_field(ns, "restorejobs", "from-s3", "rolled back", lambda s: s["phase"] == "RolledBack", 90)
-    assert wait_for("what was live before", lambda: backups.finds(ns, only_since.title) or None, 30)
-    assert not backups.finds(ns, before[3].title)
+    assert wait_for("what was live before", lambda: backups.finds(ns, only_since) or None, 30)
+    assert not backups.finds(ns, before[3])
 
 
 def from_the_store(ns: StackNamespace, name: str) -> None:
