@@ -25,6 +25,7 @@ down:                 ## stop it and leave nothing behind
 	python3 deploy/local/cluster.py down
 
 bench: venv           ## measure, beside a naive kopf handler and the tools of each trade, into build/bench.json
+	$(PY) tests/benchmarks/packages.py
 	$(PY) tests/benchmarks/run.py
 	$(PY) tests/benchmarks/run_data.py
 	$(PY) tests/benchmarks/run_faults.py
