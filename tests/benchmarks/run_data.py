@@ -1,4 +1,4 @@
-"""The benchmarks of much data: logs (B11), keys of a rate limit (B10), dumps (B7), a pod's memory and proofs of shards (B9), beside their peers.
+"""The benchmarks of much data: logs (B11), keys of a rate limit (B10), dumps (B7), a pod's memory, restores and proofs of shards (B9), beside their peers.
 
 `make bench`, or `python tests/benchmarks/run_data.py [--quick] [--rounds N]`. Ratios, counts and memory are told as met or not;
 they never decide the exit code, for all of them rest on time but memory and exactness.
@@ -12,7 +12,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.benchmarks import dump_rounds, key_rounds, log_rounds, memory_rounds, proof_rounds, report, subjects
+from tests.benchmarks import (
+    dump_rounds,
+    key_rounds,
+    log_rounds,
+    memory_rounds,
+    proof_rounds,
+    report,
+    restore_rounds,
+    subjects,
+)
 from tests.harness.apiserver import CHECKOUT
 
 RESULT = CHECKOUT / "build" / "bench.json"
@@ -44,6 +53,7 @@ def main() -> int:
             *key_rounds.measure(1_500_000 // part, rounds, folder),
             *dump_rounds.measure(900_000 // part, rounds),
             *memory_rounds.measure(2048 // part),
+            *restore_rounds.measure(300_000 // part, rounds),
             *proof_rounds.measure(20_000 // part, rounds, folder),
         ]
     report.add(RESULT, found)

@@ -58,3 +58,14 @@ def back_up(postgres: Postgres, name: str, folder: Path) -> Weight:
     command = [sys.executable, "-m", "docuquery_operator.mover", "--request", str(folder / "request.json")]
     env = {**os.environ, "PYTHONPATH": str(ROOT / "operator"), "MALLOC_ARENA_MAX": "2"}
     return weigh(command, env, LIMIT, scratch)
+
+
+def verify(folder: Path) -> Weight:
+    """Restore the set that `back_up` has made into a server of the mover's own, and compare."""
+    request = json.loads((folder / "request.json").read_text())
+    kept = ("source", "destination", "secretsDir", "scratchDir", "volumeDir", "attemptId", "setId")
+    asked = {name: request[name] for name in kept} | {"command": "verify", "level": "Restore"}
+    (folder / "verify.json").write_text(json.dumps(asked))
+    command = [sys.executable, "-m", "docuquery_operator.mover", "--request", str(folder / "verify.json")]
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "operator"), "MALLOC_ARENA_MAX": "2"}
+    return weigh(command, env, 4 * LIMIT, prepared(folder / "temporary"))
