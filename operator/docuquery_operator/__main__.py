@@ -28,11 +28,11 @@ from .catalogue import runbooks
 from .cli import catalogue, crds, lint
 from .controllers.backup_job import BackupJobController
 from .controllers.incident import IncidentController
+from .controllers.maintenance_window import MaintenanceWindowController
 from .controllers.prober import StackProber
 from .controllers.restore_job import RestoreJobController
 from .controllers.runbook import RunbookController
 from .controllers.stack import StackController
-from .controllers.unserved import UnservedController
 from .ports import BACKUP_JOB, INCIDENT, MAINTENANCE_WINDOW, RESTORE_JOB, RUNBOOK, STACK, Key, Kind, Ports, Self
 from .runtime import log
 from .runtime.health import Health
@@ -98,7 +98,7 @@ async def run(settings: Settings) -> int:
             RUNBOOK: RunbookController(ports).reconcile,
             BACKUP_JOB: BackupJobController(ports, settings.image, recount).reconcile,
             RESTORE_JOB: RestoreJobController(ports, settings.image).reconcile,
-            MAINTENANCE_WINDOW: UnservedController(ports, MAINTENANCE_WINDOW).reconcile,
+            MAINTENANCE_WINDOW: MaintenanceWindowController(ports).reconcile,
         }
         resync = Resync(cluster, queue, metrics, list(controllers))
         # What is loaded by now stays for ever; the collector need not walk it again.

@@ -30,9 +30,10 @@ VARIABLES: dict[tuple[str, str], tuple[Kind, ...]] = {
     ("catalogue/actions/limits.py", "WORKLOADS[plan['kind']]"): WORKLOADS,
     ("catalogue/put_back.py", "kind"): (*WORKLOADS, *SCALERS),
     ("controllers/temporary.py", "kind"): (*WORKLOADS, *SCALERS),
-    ("controllers/invalid.py", "kind"): (ports.STACK, ports.INCIDENT, ports.BACKUP_JOB, ports.RESTORE_JOB),
+    ("controllers/invalid.py", "kind"): (
+        *(ports.STACK, ports.INCIDENT, ports.BACKUP_JOB, ports.RESTORE_JOB, ports.MAINTENANCE_WINDOW),
+    ),
     ("catalogue/shared.py", "kind"): (ports.REPLICA_SET, ports.CONTROLLER_REVISION),
-    ("controllers/unserved.py", "self._kind"): (ports.MAINTENANCE_WINDOW,),
     ("controllers/backup_reads.py", "kind"): (ports.STACK, ports.RUNBOOK, ports.BACKUP_JOB, ports.MAINTENANCE_WINDOW),
     ("controllers/backup_reads.py", "WORKLOADS[ref.kind]"): WORKLOADS,
     ("runtime/process.py", "kind"): OURS,

@@ -15,8 +15,12 @@ from tests.fakes.rig import NAMESPACE, Rig, condition, steps
 pytestmark = pytest.mark.timeout(30)
 WINDOW = {
     "metadata": {"name": "patching", "namespace": NAMESPACE},
-    "spec": {"stackRef": {"name": "docuquery"}, "effects": {"healing": "Block"}},
-    "status": {"phase": "Active"},
+    "spec": {
+        "stackRef": {"name": "docuquery"},
+        "schedule": {"cron": "* * * * *"},
+        "duration": "1h",
+        "effects": {"healing": "Block"},
+    },
 }
 HOUR = 3600.0
 
@@ -96,9 +100,7 @@ async def test_what_was_mended_meanwhile_is_left_alone(call: str, away: float) -
         ),
         (
             lambda rig: rig.server.put(MAINTENANCE_WINDOW, dict(WINDOW)),
-            lambda rig: rig.server.edit(
-                MAINTENANCE_WINDOW, NAMESPACE, "patching", lambda w: w["status"].update(phase="Completed")
-            ),
+            lambda rig: rig.server.edit(MAINTENANCE_WINDOW, NAMESPACE, "patching", lambda w: w["spec"].update(suspend=True)),
             "MaintenanceWindow",
         ),
         (

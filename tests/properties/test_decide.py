@@ -272,7 +272,7 @@ class Story:
             ledgers=ledgers,
             neighbours={"api": Neighbour(m.api_healthy, m.api_rounds), "postgres": Neighbour(m.symptom is False, m.rounds)},
             targets={"postgres": rollout, "api": rollout},
-            blocking_window=m.window,
+            blocking_windows={"*": m.window} if m.window else {},
             failed_lookups=m.failed,
         )
 

@@ -264,6 +264,7 @@ class MaintenanceWindowStatus(ApiModel):
         Literal["Scheduled", "Active", "Completed", "Failed"] | None, Field(description="Summary for people")
     ] = None
     active: Annotated[ActiveWindow | None, Field(description="The window that is open")] = None
+    last_opening: Annotated[Time | None, Field(description="Openings up to this instant were opened or missed")] = None
     next: Annotated[list[Time], Field(max_length=NEXT_SHOWN, description="Next openings, soonest first")] = []
     tasks: Annotated[
         list[TaskResult], ListMap("type"), Field(max_length=16, description="Tasks of the open or the last window")

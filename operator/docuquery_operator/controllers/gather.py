@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,13 +13,14 @@ from pydantic import ValidationError
 
 from ..api.common import HealMode
 from ..api.incident import Incident, IncidentStatus, Step
+from ..api.maintenance_window import MaintenanceWindow
 from ..api.runbook import Runbook, RunbookSpec, StepSpec
 from ..api.stack import ComponentType, Stack
 from ..catalogue import shared
 from ..catalogue.actions import ACTIONS
 from ..catalogue.base import PlanContext, Round, undoable
 from ..catalogue.runbooks import problem_of, shipped
-from ..domain import parameters
+from ..domain import maintenance, parameters
 from ..domain.backups.occupied import replaces
 from ..domain.pods import foreign_rollout
 from ..domain.rollout import gap, restarted_at, share
@@ -122,10 +124,10 @@ class Gatherer:
         effect = await self._effect(step, namespace) if step is not None else None
         begun = effect is not None and effect.state is not EffectState.ABSENT
         if about_to and not begun:
-            window = await guard("the maintenance windows", lambda: self._blocking_window(stack), "")
+            windows = await guard("the maintenance windows", lambda: self._blocking_windows(stack), {})
             targets = await guard("the rollouts", lambda: self.targets(stack), {})
             restoring = await guard("the restores", lambda: self._restoring(stack), "")
-            world = replace(world, blocking_window=window, restoring=restoring, targets=targets)
+            world = replace(world, blocking_windows=windows, restoring=restoring, targets=targets)
         undone = await self._undone(to_put_back(status), namespace)
         return replace(world, effect=effect, undone=undone, failed_lookups=tuple(failed))
 
@@ -221,15 +223,13 @@ class Gatherer:
     def _round(self, stack: Stack) -> Round:
         return Round(stack, self._ports, 3.0, self._ports.clock.now())
 
-    async def _blocking_window(self, stack: Stack) -> str:
-        for window in await self._ports.cluster.list(MAINTENANCE_WINDOW, stack.metadata.namespace):
-            spec, status = window.get("spec") or {}, window.get("status") or {}
-            ours = (spec.get("stackRef") or {}).get("name") == stack.metadata.name
-            blocks = (spec.get("effects") or {}).get("healing") == "Block"
-            if ours and blocks and status.get("phase") == "Active":
-                name: str = window["metadata"]["name"]
-                return name
-        return ""
+    async def _blocking_windows(self, stack: Stack) -> Mapping[str, str]:
+        found = []
+        for obj in await self._ports.cluster.list(MAINTENANCE_WINDOW, stack.metadata.namespace):
+            # One that cannot be read opens never; it says so itself.
+            with suppress(ValidationError):
+                found.append(MaintenanceWindow.model_validate(obj))
+        return maintenance.blocking(found, stack.metadata.name, self._ports.clock.now())
 
     async def _restoring(self, stack: Stack) -> str:
         """The RestoreJob that replaces the Stack's data just now."""

@@ -153,7 +153,7 @@ class World:
     ledgers: Mapping[str, Ledger] = field(default_factory=dict)
     neighbours: Mapping[str, Neighbour] = field(default_factory=dict)
     targets: Mapping[str, Target] = field(default_factory=dict)
-    blocking_window: str = ""
+    blocking_windows: Mapping[str, str] = field(default_factory=dict)
     restoring: str = ""
     failed_lookups: tuple[str, ...] = ()
     fence: int = 0

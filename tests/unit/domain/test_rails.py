@@ -88,7 +88,8 @@ def with_steps(c: Candidate, count: int, first: datetime) -> Candidate:
 
 REFUSED: list[tuple[str, Candidate, datetime | None]] = [
     ("NotLeader", candidate(leading=False), None),
-    ("MaintenanceWindow", candidate(blocking_window="sunday"), None),
+    ("MaintenanceWindow", candidate(blocking_windows={"*": "sunday"}), None),
+    ("MaintenanceWindow", candidate(blocking_windows={"postgres": "sunday"}), None),
     ("LookupFailed", candidate(failed_lookups=("the rollouts",)), None),
     ("CauseNotRuledOut", replace(candidate(), unsure="DiskFull"), None),
     ("ForbiddenByCause", replace(candidate(), forbidden=("restartWorkload",)), None),

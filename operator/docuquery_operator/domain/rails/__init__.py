@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from ...api.common import HealMode
 from ...api.incident import Step
 from ...api.stack import Stack
+from ..maintenance import WHOLE_STACK
 from ..world import Refusal, Risk, World
 from . import past, target
 from .candidate import AUTOMATIC_PHASE, Candidate, Check
@@ -35,15 +36,14 @@ def leading(c: Candidate) -> Refusal | None:
 
 def window(c: Candidate) -> Refusal | None:
     """Rule 27."""
-    return _window(c.world)
+    return _window(c.world, c.planned.component)
 
 
-def _window(world: World) -> Refusal | None:
-    if not world.blocking_window:
+def _window(world: World, component: str) -> Refusal | None:
+    name = world.blocking_windows.get(WHOLE_STACK) or world.blocking_windows.get(component)
+    if not name:
         return None
-    return Refusal(
-        "27-maintenance", "MaintenanceWindow", f"maintenance window '{world.blocking_window}' blocks healing until it ends"
-    )
+    return Refusal("27-maintenance", "MaintenanceWindow", f"maintenance window '{name}' blocks healing until it ends")
 
 
 def restoring(c: Candidate) -> Refusal | None:
@@ -90,7 +90,7 @@ def standing(world: World, stack: Stack, mode: HealMode | None, step: Step, now:
         return Refusal("1-mode", "ModeChanged", f"the mode is {mode} now; the step had not begun")
     component = step.component or ""
     return (
-        _window(world)
+        _window(world, component)
         or _restoring(world)
         or _paused(stack)
         or _lookups(world)

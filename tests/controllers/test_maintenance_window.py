@@ -1,0 +1,102 @@
+"""MaintenanceWindow in the simulated world: it opens and closes at its minute, holds healing back, and says each thing once."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from docuquery_operator.controllers.maintenance_window import MaintenanceWindowController
+from docuquery_operator.ports import MAINTENANCE_WINDOW, Conflict, Key
+from tests.controllers.test_between_intent_and_effect import restarts
+from tests.fakes.faults import Faults, KilledError
+from tests.fakes.rig import NAMESPACE, Rig, condition
+
+pytestmark = pytest.mark.timeout(60)
+KEY = Key(MAINTENANCE_WINDOW.plural, NAMESPACE, "w")
+
+
+def put(rig: Rig, minutes: float, duration: str = "10m", **spec: Any) -> None:
+    """A window that opens so many minutes from now."""
+    at = (rig.clock.now() + timedelta(minutes=minutes)).replace(microsecond=0)
+    body = {"stackRef": {"name": "docuquery"}, "schedule": {"at": at.isoformat()}, "duration": duration, **spec}
+    rig.server.put(MAINTENANCE_WINDOW, {"metadata": {"name": "w", "namespace": NAMESPACE}, "spec": body})
+
+
+def seen(rig: Rig) -> Any:
+    return rig.server.find(MAINTENANCE_WINDOW, NAMESPACE, "w")["status"]
+
+
+async def lived(rig: Rig, seconds: float) -> None:
+    """Passes as the queue would order them."""
+    end = rig.clock.now() + timedelta(seconds=seconds)
+    while rig.clock.now() < end:
+        again = await MaintenanceWindowController(rig.life.ports).reconcile(KEY)
+        rig.clock.advance(min(again or seconds, (end - rig.clock.now()).total_seconds()))
+    await MaintenanceWindowController(rig.life.ports).reconcile(KEY)
+
+
+async def test_it_opens_and_closes_at_its_minute_and_writes_nothing_between() -> None:
+    rig = Rig()
+    put(rig, 5)
+    await lived(rig, 60)
+    assert (seen(rig)["phase"], condition(seen(rig), "Ready")) == ("Scheduled", "Scheduled")
+    await lived(rig, 5 * 60)
+    assert (seen(rig)["phase"], condition(seen(rig), "Ready")) == ("Active", "Open")
+    await lived(rig, 15 * 60)
+    assert (seen(rig)["phase"], [p["outcome"] for p in seen(rig)["history"]]) == ("Completed", ["Completed"])
+    writes = [c for c in rig.life.faults.calls if c.startswith("patch maintenancewindows")]
+    assert len(writes) == 3
+    told = [e.reason for e in rig.life.events.posted]
+    assert told == ["WindowOpened", "WindowClosed"]
+
+
+async def test_healing_waits_for_its_end_and_goes_on_by_itself() -> None:
+    rig = Rig()
+    put(rig, 0, effects={"healing": "Block"}, components=["postgres"])
+    rig.freeze()
+    key = rig.incident()
+    status = await rig.run(key, seconds=300)
+    assert (restarts(rig), condition(status, "HealBlocked")) == (0, "MaintenanceWindow")
+    assert "maintenance window 'w' blocks healing" in status["decisions"][0]["message"]
+    rig.clock.advance(600)
+    status = await rig.run(key)
+    assert (status["phase"], restarts(rig), condition(status, "HealBlocked")) == ("Resolved", 1, "")
+
+
+async def test_a_window_over_another_component_holds_nothing_back() -> None:
+    rig = Rig()
+    put(rig, 0, effects={"healing": "Block"}, components=["api"])
+    rig.freeze()
+    status = await rig.run(rig.incident())
+    assert (status["phase"], restarts(rig)) == ("Resolved", 1)
+
+
+async def test_an_operator_that_dies_at_any_call_opens_and_closes_once() -> None:
+    calls = 0
+    while True:
+        rig = Rig()
+        put(rig, 1, "1m")
+        rig.start(Faults(kill_before=calls + 1))
+        try:
+            await lived(rig, 180)
+        except KilledError:
+            rig.start()
+            await lived(rig, 180)
+        else:
+            break
+        calls += 1
+        assert [(p["outcome"], p["since"]) for p in seen(rig)["history"]] == [("Completed", seen(rig)["lastOpening"])]
+    assert calls > 5
+
+
+async def test_who_wrote_meanwhile_is_not_overwritten() -> None:
+    rig = Rig()
+    put(rig, 5)
+    rig.start(Faults(raise_for=lambda name, _: Conflict("409") if name.startswith("patch maintenance") else None))
+    with pytest.raises(Conflict):
+        await MaintenanceWindowController(rig.life.ports).reconcile(KEY)
+    rig.start()
+    await lived(rig, 1)
+    assert seen(rig)["phase"] == "Scheduled"
