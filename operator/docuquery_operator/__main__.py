@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from .adapters.access import AccessError, find_access
 from .adapters.celery import RedisCelery
+from .adapters.channels import SystemChannels
 from .adapters.clock import SystemClock
 from .adapters.events import EventRecorder
 from .adapters.kubernetes import KubernetesCluster
@@ -27,6 +28,7 @@ from .adapters.tls_memory import spare_buffers
 from .catalogue import runbooks
 from .cli import catalogue, crds, lint
 from .controllers.backup_job import BackupJobController
+from .controllers.courier import Courier
 from .controllers.incident import IncidentController
 from .controllers.maintenance_window import MaintenanceWindowController
 from .controllers.prober import StackProber
@@ -83,6 +85,7 @@ async def run(settings: Settings) -> int:
             leader=lease,
             metrics=metrics,
             links=links,
+            channels=SystemChannels(clock, settings.notify_allow, access.addresses()),
             self=Self(settings.namespace, settings.instance, settings.address),
         )
         prober = StackProber(ports, queue.aside)
@@ -93,7 +96,7 @@ async def run(settings: Settings) -> int:
             queue.add(key)
 
         controllers: dict[Kind, Reconcile] = {
-            INCIDENT: IncidentController(ports, prober, recount).reconcile,
+            INCIDENT: IncidentController(ports, prober, recount, Courier(ports, queue.add)).reconcile,
             STACK: stacks.reconcile,
             RUNBOOK: RunbookController(ports).reconcile,
             BACKUP_JOB: BackupJobController(ports, settings.image, recount).reconcile,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 from typing import Annotated
 
@@ -31,6 +32,9 @@ class Settings(BaseSettings):
     http_port: int = Field(default=8080, ge=0, le=65535, description="Port of /livez, /readyz and /metrics")
     http_host: str = Field(default="0.0.0.0", description="Address of the same")
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Level of our own logs")
+    notify_allow: Annotated[list[str], NoDecode] = Field(
+        default=[], description="Comma-separated networks that messages may go to although they are refused by themselves"
+    )
     kubeconfig: str | None = Field(default=None, description="Path of a kubeconfig; default: the pod's service account")
 
     @field_validator("renew_seconds", "retry_seconds")
@@ -43,7 +47,14 @@ class Settings(BaseSettings):
             raise ValueError(f"must be less than DOCUQUERY_{name.upper()}, which is {longer:g}; it is {value:g}")
         return value
 
-    @field_validator("watch_namespaces", mode="before")
+    @field_validator("notify_allow")
+    @classmethod
+    def _networks(cls, value: list[str]) -> list[str]:
+        for network in value:
+            ipaddress.ip_network(network, strict=False)
+        return value
+
+    @field_validator("watch_namespaces", "notify_allow", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return [n.strip() for n in value.split(",") if n.strip()] if isinstance(value, str) else value

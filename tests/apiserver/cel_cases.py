@@ -92,6 +92,15 @@ TYPE_NAME = "write a name in CamelCase without spaces, such as ProcessDown"
 MONTHLY = {"cron": None, "rrule": "FREQ=MONTHLY;BYDAY=3TU", "start": START}
 NIGHTLY = {"cron": "0 2 * * *"}
 
+
+def _talk(**fields: Any) -> Change:
+    return {"communication": fields}
+
+
+def _stand_in(start: str, end: str) -> Change:
+    return {"group": "onCall", "contact": "ana", "from": start, "until": end}
+
+
 STACK = [
     Case("Stack", "components must name at least one component",
          {"components": {"redis": None}}, {}),
@@ -115,6 +124,19 @@ STACK = [
     Case("Stack", "channels may be slack, pagerduty, phone, email and webhook",
          {"communication": {"channels": {"fax": {"secretRef": {"secretName": "fax"}}}}},
          {"communication": {"channels": {"slack": {"secretRef": {"secretName": "slack"}}}}}),
+    Case("Stack", "write a time of day from 00:00 to 23:59, such as 22:00",
+         _talk(quietHours={"from": "24:00", "until": "07:00"}), _talk(quietHours={"from": "22:00", "until": "07:00"})),
+    Case("Stack", "from and until must differ: quiet hours around the clock would tell nobody",
+         _talk(quietHours={"from": "22:00", "until": "22:00"}), _talk(quietHours={"from": "22:00", "until": "21:59"})),
+    Case("Stack", "timeZone must be an IANA name such as Europe/Berlin or Etc/UTC",
+         _talk(quietHours={"from": "22:00", "until": "07:00", "timeZone": "my town"}),
+         _talk(rotations=[{"group": "onCall", "start": "2026-11-23T09:00:00Z", "timeZone": "Europe/Berlin"}])),
+    Case("Stack", "until must be later than from",
+         _talk(overrides=[_stand_in("2026-12-02T00:00:00Z", "2026-12-02T00:00:00Z")]),
+         _talk(overrides=[_stand_in("2026-12-02T00:00:00Z", "2026-12-03T00:00:00Z")])),
+    Case("Stack", "href must begin with https://",
+         _talk(links=[{"text": "Dashboard", "href": "javascript:alert(1)"}]),
+         _talk(links=[{"text": "Dashboard", "href": "https://grafana.example/d/1"}])),
     Case("Stack", DURATION, {"detection": {"interval": "5 seconds"}}, {"detection": {"interval": "1m30s"}}),
     Case("Stack", PERCENT, {"thresholds": {"info": {"responseTime": "1s", "errorRate": "100.5%"}}},
          {"thresholds": {"info": {"responseTime": "1s", "errorRate": "2.5%"}}}),

@@ -23,6 +23,10 @@ class ManualClock:
         """Call the listener after each step of at most half a second."""
         self._listeners.append(listener)
 
+    def ignore(self, listener: Callable[[datetime], None]) -> None:
+        """Call it no more."""
+        self._listeners.remove(listener)
+
     def advance(self, seconds: float) -> None:
         """Move on."""
         end = self._now + timedelta(seconds=seconds)

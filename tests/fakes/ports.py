@@ -7,9 +7,11 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from fnmatch import fnmatchcase
 
 from docuquery_operator.domain.backups.figures import BackupFigures
+from docuquery_operator.domain.messages import Message
 from docuquery_operator.ports import (
     BODY_LIMIT,
     JSON,
@@ -23,6 +25,7 @@ from docuquery_operator.ports import (
     HttpAnswer,
     KeyCount,
     Kind,
+    Receipt,
     RedisClient,
     RedisFacts,
     RedisTarget,
@@ -30,6 +33,7 @@ from docuquery_operator.ports import (
     Session,
     TaskResult,
 )
+from tests.fakes.clock import ManualClock
 from tests.fakes.faults import Faults
 
 
@@ -346,6 +350,37 @@ class NetworkState:
     http: Callable[[str, str], HttpAnswer] = lambda _host, _path: HttpAnswer(200, "{}")
 
 
+@dataclass
+class ChannelState:
+    """The world of channels, which outlives every process of the operator."""
+
+    answer: Callable[[str, Message], Receipt] = lambda _channel, _message: Receipt(True)
+    tries: list[tuple[datetime, str, Message, Receipt]] = field(default_factory=list)
+    secrets: list[dict[str, str]] = field(default_factory=list)
+
+    def accepted(self, channel: str = "") -> list[tuple[datetime, str, Message]]:
+        """What has reached people."""
+        return [(at, c, m) for at, c, m, r in self.tries if r.accepted and channel in ("", c)]
+
+
+class FakeChannels:
+    """ports.Channels."""
+
+    def __init__(self, state: ChannelState, faults: Faults, clock: ManualClock) -> None:
+        self._state = state
+        self._faults = faults
+        self._clock = clock
+
+    async def send(self, channel: str, secret: Mapping[str, str], message: Message, timeout: float) -> Receipt:
+        async def effect() -> Receipt:
+            receipt = self._state.answer(channel, message)
+            self._state.tries.append((self._clock.now(), channel, message, receipt))
+            self._state.secrets.append(dict(secret))
+            return receipt
+
+        return await self._faults.around(f"send {channel} {message.key}", effect)
+
+
 class FakeNetwork:
     """ports.Network."""
 
@@ -427,6 +462,7 @@ class FakeMetrics:
     probes: Counter[str] = field(default_factory=Counter)
     levels: Counter[tuple[str, str]] = field(default_factory=Counter)
     backups: dict[tuple[str, str], BackupFigures] = field(default_factory=dict)
+    sends: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def backup(self, namespace: str, name: str, figures: BackupFigures) -> None:
         self.backups[namespace, name] = figures
@@ -445,3 +481,6 @@ class FakeMetrics:
 
     def service_level(self, source: str, level: str) -> None:
         self.levels[source, level] += 1
+
+    def notified(self, channel: str, outcome: str, seconds: float | None) -> None:
+        self.sends[channel, outcome] += 1

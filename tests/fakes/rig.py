@@ -6,10 +6,12 @@ import asyncio
 import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from docuquery_operator.api.incident import Incident
 from docuquery_operator.catalogue.runbooks import shipped
+from docuquery_operator.controllers.courier import Courier
 from docuquery_operator.controllers.incident import IncidentController
 from docuquery_operator.controllers.prober import StackProber
 from docuquery_operator.ports import (
@@ -45,9 +47,11 @@ from tests.fakes.faults import Faults, KilledError
 from tests.fakes.links import FakeLinks
 from tests.fakes.ports import (
     CeleryState,
+    ChannelState,
     DatabaseState,
     FakeAside,
     FakeCelery,
+    FakeChannels,
     FakeDatabase,
     FakeEvents,
     FakeLeader,
@@ -110,6 +114,7 @@ class Life:
     metrics: FakeMetrics
     controller: IncidentController
     prober: StackProber
+    courier: Courier
 
 
 @dataclass
@@ -124,12 +129,16 @@ class Rig:
     lives: list[Life] = field(default_factory=list)
     crashes: list[BaseException] = field(default_factory=list)
     passes: int = 0
+    channels: ChannelState = field(default_factory=ChannelState)
+    nudged: list[Key] = field(default_factory=list)
+    timers: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.server = FakeServer(self.clock)
         self.server.admission.append(_valid_status)
         self.simulator = Simulator(self.server, NAMESPACE)
         self.clock.listen(self.simulator.tick)
+        self.clock.listen(self._ring)
         self.simulator.workload(STATEFUL_SET, "postgres", self.clock.now(), self.replicas)
         self.simulator.workload(DEPLOYMENT, "api", self.clock.now())
         self.simulator.created.clear()
@@ -256,10 +265,24 @@ class Rig:
             leader=self.leader,
             metrics=metrics,
             links=links,
+            channels=FakeChannels(self.channels, faults, self.clock),
         )
         prober = StackProber(ports)
-        self.lives.append(Life(ports, faults, events, metrics, IncidentController(ports, prober), prober))
+        # What a dead process wanted to do later dies with it.
+        self.timers.clear()
+        courier = Courier(ports, self.nudged.append, lambda wait, call: self.timers.append((self._in(wait), call)))
+        controller = IncidentController(ports, prober, None, courier)
+        self.lives.append(Life(ports, faults, events, metrics, controller, prober, courier))
         return self.life
+
+    def _in(self, wait: float) -> float:
+        return self.clock.now().timestamp() + wait
+
+    def _ring(self, now: datetime) -> None:
+        """What the process wanted to do by now."""
+        for timer in [t for t in self.timers if t[0] <= now.timestamp()]:
+            self.timers.remove(timer)
+            timer[1]()
 
     @property
     def life(self) -> Life:
@@ -268,9 +291,15 @@ class Rig:
 
     async def once(self, key: Key) -> float | None:
         """One pass, with the queue's answer to every error."""
+        self.nudged[:] = [k for k in self.nudged if k != key]
         self.passes += 1
         try:
-            return await self.life.controller.reconcile(key)
+            after = await self.life.controller.reconcile(key)
+            # Messages are sent beside the passes.
+            await self.life.courier.ended()
+            if self.life.faults.dead:
+                raise KilledError
+            return 0.05 if key in self.nudged else after
         except KilledError:
             await _let_tasks_end()
             self.start()

@@ -63,6 +63,7 @@ def test_the_names_are_those_of_the_exposition() -> None:
     metrics.step("restartWorkload", "Healed")
     metrics.probe("workload", 0.1)
     metrics.service_level("pods", "none")
+    metrics.notified("slack", "sent", 0.1)
     at = ManualClock().now() - timedelta(hours=1)
     figures = BackupFigures({"postgres": at}, {"postgres": at}, 10, 2.0, 3.0, {"Verified": 1}, False)
     metrics.backup("here", "nightly", figures)

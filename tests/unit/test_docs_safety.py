@@ -21,6 +21,7 @@ from docuquery_operator.domain.ledger import LEASE_FOR
 from docuquery_operator.domain.rails import candidate, past, target
 from docuquery_operator.domain.report import EVIDENCE_LIMIT
 from docuquery_operator.domain.rollout import MOST_AT_ONCE
+from docuquery_operator.domain.sending import LIMITS
 from docuquery_operator.domain.world import Risk
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -61,6 +62,10 @@ def _words(span: timedelta) -> str:
     return f"{whole // 3600}h" if whole % 3600 == 0 else f"{whole // 60}m" if whole % 60 == 0 else f"{whole} s"
 
 
+def _pace(channel: str) -> str:
+    return f"{LIMITS[channel].count} in {_words(LIMITS[channel].per)}"
+
+
 def test_the_figures_are_those_of_the_code() -> None:
     verify, budget = Verify(), Budget()
     cooldowns = {_words(a.cooldown) for a in ACTIONS.values() if a.risk is not Risk.NONE}
@@ -91,8 +96,10 @@ def test_the_figures_are_those_of_the_code() -> None:
         "24": _words(target.FOREIGN_ROLLOUT),
         "25": f"+{scaling.STEP_PERCENT} % or +{scaling.SMALL_STEP}, {scaling.MOST_TIMES}x",
         "32": f"{EVIDENCE_LIMIT // 1024} KiB, {COLLECT_SECONDS:.0f} s",
+        "33": f"calls {_pace('phone')} and {_words(LIMITS['phone'].spacing)} apart, chat 1/s, mail and pages {_pace('email')}",
         "34": f"{healing.STATUS_LIMIT // 1024} KiB, timeline {TIMELINE_KEPT}, decisions {DECISIONS_KEPT}",
     }
+    assert (_pace("pagerduty"), LIMITS["slack"].spacing) == (_pace("email"), timedelta(seconds=1))
     assert cooldowns == {"10m", "5m", "2m", "30m"}
     assert approval["P0"] == approval["P1"]
     assert (3, 5, timedelta(days=7)) == (past.DEMOTION_FAILED, past.DEMOTION_OF, past.DEMOTION_WINDOW)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+import ipaddress
 import os
 import ssl
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -36,6 +38,14 @@ class Access:
         """Authorization, where a token is used."""
         token = self.token_file.read_text().strip() if self.token_file else self.token
         return {"Authorization": f"Bearer {token}"} if token else {}
+
+    def addresses(self) -> tuple[str, ...]:
+        """The API server's address, where it is not a name."""
+        host = urlsplit(self.server).hostname or ""
+        try:
+            return (str(ipaddress.ip_address(host)),)
+        except ValueError:
+            return ()
 
     def ssl_context(self) -> ssl.SSLContext | bool:
         """TLS settings; True where the server speaks plain HTTP."""

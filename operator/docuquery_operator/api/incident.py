@@ -235,6 +235,8 @@ class Deadlines(ApiModel):
         "Pending"
     )
     warned_percent: Annotated[int, Field(description="Highest share of the response time that was warned of")] = 0
+    team_told_at: Annotated[Time | None, Field(description="When the team's update was put into the outbox")] = None
+    stakeholders_told_at: Annotated[Time | None, Field(description="When the stakeholders' was")] = None
 
 
 class AckState(ApiModel):
@@ -259,16 +261,31 @@ class EscalationEntry(ApiModel):
     receipts: Annotated[list[Line], Field(max_length=8, description="Receipts of the channels")] = []
 
 
-class Notification(ApiModel):
-    """One entry of the outbox."""
+NotificationState = Literal["Due", "Sent", "Failed", "NotNeeded"]
 
-    key: Annotated[str, Field(max_length=128, description="Stable identity: step, channel and revision")]
+
+class Notification(ApiModel):
+    """One entry of the outbox: one message to one group through one channel."""
+
+    key: Annotated[str, Field(max_length=128, description="Stable identity: round, message, group and channel")]
+    what: Annotated[str, Field(max_length=32, description="What is told")] = "Step"
+    to: Annotated[str, Field(max_length=63, description="Contact group")] = ""
     channel: Annotated[str, Field(max_length=63, description="Channel")]
-    state: Annotated[Literal["Due", "Sent", "Failed"], Field(description="State")] = "Due"
+    ordered_at: Annotated[Time | None, Field(description="When it was put here")] = None
+    state: Annotated[
+        NotificationState,
+        Field(description="Failed: tried in vain several times, and tried again at nextAt"),
+    ] = "Due"
     attempts: Annotated[int, Field(ge=0, description="Tries so far")] = 0
     next_at: Annotated[Time | None, Field(description="Next try")] = None
     sent_at: Annotated[Time | None, Field(description="When it was accepted")] = None
     receipt: Annotated[str | None, Field(max_length=256, description="Receipt of the channel")] = None
+    problem: Annotated[str | None, Field(max_length=256, description="Why the last try failed")] = None
+
+    @property
+    def unfinished(self) -> bool:
+        """It is still to be sent."""
+        return self.state in ("Due", "Failed")
 
 
 class Times(ApiModel):

@@ -22,6 +22,7 @@ from ..catalogue.base import PlanContext, Round, undoable
 from ..catalogue.runbooks import problem_of, shipped
 from ..domain import maintenance, parameters
 from ..domain.backups.occupied import replaces
+from ..domain.outbox import CHANNEL_FAILURE, excluded
 from ..domain.pods import foreign_rollout
 from ..domain.rollout import gap, restarted_at, share
 from ..domain.verification import to_put_back
@@ -73,6 +74,8 @@ class Gatherer:
         stack = await self.stack(namespace, incident.spec.stack_ref.name)
         if isinstance(stack, Problem):
             return replace(base, problem=stack)
+        if incident.spec.type == CHANNEL_FAILURE:
+            return replace(base, stack=stack, problem=_channel_problem(incident, stack))
         chosen = await self.runbook(namespace, incident.spec.type)
         world = replace(base, stack=stack, runbook=chosen.spec, runbook_source=chosen.source, problem=chosen.problem)
         if chosen.spec is None or chosen.problem is not None:
@@ -256,6 +259,18 @@ async def _guarded(failed: list[str], what: str, read: Callable[[], Awaitable[An
     except (ApiError, ValueError):
         failed.append(what)
         return default
+
+
+def _channel_problem(incident: Incident, stack: Stack) -> Problem:
+    """No runbook heals a channel: a person must look; it ends by itself with the next message that is taken."""
+    channel = excluded(incident)
+    known = next((ref for name, ref in stack.spec.communication.channels.items() if name == channel), None)
+    if known is None:
+        text = f"the Stack has no channel '{channel}' any more; close this by spec.resolved"
+        return Problem(CHANNEL_FAILURE, text)
+    secret = known.secret_ref.secret_name
+    text = f"channel {channel} takes no messages; check Secret '{secret}' and the way there. It is tried again by itself"
+    return Problem(CHANNEL_FAILURE, text)
 
 
 def _own(model: type[Runbook], obj: dict[str, Any]) -> Chosen:

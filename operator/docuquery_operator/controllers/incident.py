@@ -18,10 +18,12 @@ from ..domain.ledger import Attempt
 from ..domain.patching import merge_patch
 from ..domain.world import EffectState, Problem, World
 from ..ports import INCIDENT, JSON, STACK, Key, Ports, Transient
+from .courier import Courier
 from .evidence import Reporter, collected
 from .gather import Gatherer
 from .invalid import say_invalid
 from .prober import StackProber
+from .teller import Teller
 
 log = logging.getLogger(__name__)
 SHORTEST_LOOK = 0.05
@@ -30,30 +32,41 @@ SHORTEST_LOOK = 0.05
 class IncidentController:
     """Reconciles one Incident at a time; every pass starts from what the API server holds."""
 
-    def __init__(self, ports: Ports, prober: StackProber, ended: Callable[[Key], None] | None = None) -> None:
+    def __init__(
+        self,
+        ports: Ports,
+        prober: StackProber,
+        ended: Callable[[Key], None] | None = None,
+        courier: Courier | None = None,
+    ) -> None:
         self._ports = ports
         self._changed = ended or (lambda _key: None)
         self._gather = Gatherer(ports, prober)
         self._reporter = Reporter(ports)
+        self._teller = Teller(ports, courier or Courier(ports, lambda _key: None))
 
     async def reconcile(self, key: Key) -> float | None:
         """Seconds until the next look, None when only an event can change something."""
         obj = await self._ports.cluster.get(INCIDENT, key.namespace, key.name)
         if obj is None or obj["metadata"].get("deletionTimestamp"):
+            self._teller.forget(key)
             return None
         try:
             incident = Incident.model_validate(obj)
         except ValidationError as error:
             await say_invalid(self._ports, INCIDENT, obj, "NeedsHuman", error)
             return None
-        world = await self._gather.world(incident)
+        world = self._teller.known(key, incident, await self._gather.world(incident))
         now = self._ports.clock.now()
         plan = decide(incident, world, now)
         before = incident.status.phase if incident.status else None
         incident = await self._write(incident, plan.status)
+        # Before what is done about it, which may take long: whoever is to be told is told now.
+        self._teller.tell(key, incident, world, plan.send)
         if before is None or (before is not plan.status.phase and Phase.RESOLVED in (before, plan.status.phase)):
             self._changed(Key(STACK.plural, key.namespace, incident.spec.stack_ref.name))
         await self._act(incident, obj, world, plan)
+        await self._teller.alarm(incident, world)
         return None if plan.look_again is None else max(SHORTEST_LOOK, (plan.look_again - now).total_seconds())
 
     async def _write(self, incident: Incident, status: IncidentStatus) -> Incident:

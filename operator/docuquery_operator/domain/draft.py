@@ -12,6 +12,7 @@ from ..api.incident import (
     Decision,
     Incident,
     IncidentStatus,
+    Notification,
     Phase,
     Step,
     TimelineEntry,
@@ -41,6 +42,7 @@ class Draft:
     news: list[News] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     looks: list[datetime] = field(default_factory=list)
+    outgoing: list[Notification] = field(default_factory=list)
 
     def update(self, **changes: Any) -> None:
         """Replace fields of the status."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from ..api.common import HealMode
-from ..api.incident import Cause, Incident, IncidentStatus, Phase, Step, StepState
+from ..api.incident import Cause, Incident, IncidentStatus, Notification, Phase, Step, StepState
 from ..api.runbook import StepSpec
-from . import answers, approvals, lifecycle, rails, verification
+from . import answers, approvals, lifecycle, outbox, rails, verification
 from .causes import Confidence, Diagnosis
 from .draft import Draft, News
 from .rails import past
@@ -45,7 +45,7 @@ class Plan:
     """What follows from the facts.
 
     advance: begin or carry on this effect. keep: hold the target, as the step is watched or put back. undo: put back what
-    this step has changed.
+    this step has changed. send: entries of the outbox whose time has come.
     """
 
     status: IncidentStatus
@@ -56,6 +56,7 @@ class Plan:
     close: bool = False
     news: tuple[News, ...] = ()
     refused: tuple[str, ...] = ()
+    send: tuple[Notification, ...] = ()
     look_again: datetime | None = None
 
 
@@ -72,6 +73,7 @@ def decide(incident: Incident, world: World, now: datetime) -> Plan:
             if stage(d, world):
                 break
     approvals.tidy(d)
+    outbox.keep(d, world)
     return _plan(d, world)
 
 
@@ -88,10 +90,17 @@ def _plan(d: Draft, world: World) -> Plan:
         close=over and d.status.report is None,
         news=tuple(d.news),
         refused=tuple(d.refused),
-        look_again=None
-        if over and not _may_be_open(d, world)
-        else min((t for t in d.looks if t > d.now), default=d.now + IDLE),
+        send=tuple(d.outgoing),
+        look_again=_look_again(d, world),
     )
+
+
+def _look_again(d: Draft, world: World) -> datetime | None:
+    """Never, once it is over and everybody was told; by itself an open one is looked at again soon."""
+    soonest = min((t for t in d.looks if t > d.now), default=d.now + IDLE)
+    if d.status.phase is not Phase.RESOLVED or _may_be_open(d, world):
+        return soonest
+    return soonest if world.stack is not None and any(n.unfinished for n in d.status.notifications) else None
 
 
 def _may_be_open(d: Draft, world: World) -> bool:
@@ -377,6 +386,7 @@ def _fits(status: IncidentStatus) -> bool:
 
 STAGES: tuple[Stage, ...] = (
     lifecycle.closed_by_hand,
+    outbox.channel_back,
     lifecycle.problem,
     verification.watch_step,
     verification.put_back,

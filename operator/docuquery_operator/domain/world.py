@@ -127,6 +127,17 @@ class Target:
 
 
 @dataclass(frozen=True)
+class Delivery:
+    """What became of one try to send a message. hard: trying again soon is of no use."""
+
+    accepted: bool
+    at: datetime
+    note: str = ""
+    hard: bool = False
+    retry_after: timedelta = timedelta(0)
+
+
+@dataclass(frozen=True)
 class Problem:
     """The incident cannot be worked on until a person mends this."""
 
@@ -139,7 +150,11 @@ Planner = Callable[[StepSpec], PlannedStep | Refusal]
 
 @dataclass(frozen=True)
 class World:
-    """All facts of one pass. What could not be looked up is named in `failed_lookups`."""
+    """All facts of one pass. What could not be looked up is named in `failed_lookups`.
+
+    deliveries: tries to send that have ended, by the key of the outbox. channel_works: the channel that the incident is
+    about has taken a message since.
+    """
 
     stack: Stack | None = None
     runbook: RunbookSpec | None = None
@@ -159,3 +174,5 @@ class World:
     fence: int = 0
     leading: bool = True
     alive_since: datetime | None = None
+    deliveries: Mapping[str, Delivery] = field(default_factory=dict)
+    channel_works: bool = False

@@ -16,6 +16,7 @@ from .celery import (
     TaskResult,
     Waiting,
 )
+from .channels import Channels, NoChannels, Receipt
 from .cluster import (
     BACKUP_JOB,
     CLAIM,
@@ -81,6 +82,7 @@ class Ports:
     leader: Leader
     metrics: Metrics
     links: Links = field(default_factory=NoLinks)
+    channels: Channels = field(default_factory=NoChannels)
     self: Self = field(default_factory=Self)
 
 
@@ -123,6 +125,7 @@ __all__ = [
     "CeleryNode",
     "CeleryTarget",
     "CeleryTask",
+    "Channels",
     "ClientIdentity",
     "Clock",
     "Cluster",
@@ -140,6 +143,7 @@ __all__ = [
     "Links",
     "Metrics",
     "Network",
+    "NoChannels",
     "NoLinks",
     "Ports",
     "Qdrant",
@@ -149,6 +153,7 @@ __all__ = [
     "QdrantFacts",
     "QdrantTarget",
     "Quarantine",
+    "Receipt",
     "Redis",
     "RedisAside",
     "RedisClient",

@@ -65,6 +65,9 @@ class Metrics(Protocol):
     def service_level(self, source: str, level: str) -> None:
         """The figures of an api were read."""
 
+    def notified(self, channel: str, outcome: str, seconds: float | None) -> None:
+        """A try to send a message has ended; seconds: from when it was ordered, where it was accepted."""
+
     def backup(self, namespace: str, name: str, figures: BackupFigures) -> None:
         """What a BackupJob has to show now."""
 

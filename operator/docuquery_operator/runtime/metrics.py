@@ -9,6 +9,7 @@ from ..ports import Clock, Key
 from .backup_metrics import BackupMetrics
 
 FAST = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+SLOW = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0)
 
 
 class OperatorMetrics:
@@ -23,6 +24,10 @@ class OperatorMetrics:
         self._probes = Histogram("docuquery_probe_seconds", "Time a probe took", ["probe"], buckets=FAST, registry=r)
         self._levels = Counter(
             "docuquery_service_level_readings", "Readings of an api's figures", ["source", "level"], registry=r
+        )
+        self._notified = Counter("docuquery_notifications", "Tries to send a message", ["channel", "outcome"], registry=r)
+        self._told = Histogram(
+            "docuquery_notification_seconds", "From ordered to accepted", ["channel"], buckets=SLOW, registry=r
         )
         self._passes = Counter("docuquery_operator_reconcile", "Passes by result", ["kind", "result"], registry=r)
         self._pass_time = Histogram(
@@ -61,6 +66,12 @@ class OperatorMetrics:
     def service_level(self, source: str, level: str) -> None:
         """The figures of an api were read."""
         self._levels.labels(source, level).inc()
+
+    def notified(self, channel: str, outcome: str, seconds: float | None) -> None:
+        """A try to send a message has ended."""
+        self._notified.labels(channel, outcome).inc()
+        if seconds is not None:
+            self._told.labels(channel).observe(seconds)
 
     def reconciled(self, key: Key, result: str, seconds: float) -> None:
         """A pass has ended."""

@@ -1,0 +1,244 @@
+"""Sends what is due in outboxes, beside the passes: a slow channel holds up neither healing nor other channels.
+
+Nothing that matters lives here: what was not sent, or whose fate is not recorded, is still due in an Incident's status and
+is offered again by its next pass. What became of a try is a fact of the next pass, which is asked for at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from ..domain.messages import Message, together
+from ..domain.outbox import TRIES
+from ..domain.sending import LARGEST, LIMITS, SHARED, Pace, may_join, silent
+from ..domain.world import Delivery
+from ..ports import SECRET, ApiError, Key, Ports, Receipt
+
+log = logging.getLogger(__name__)
+TIMEOUT_SECONDS = 10.0
+LONGEST_RETRY = 900.0
+# What wakes nobody need not wait for the answer to the one before.
+QUIET_AT_ONCE = 8
+Later = Callable[[float, Callable[[], None]], None]
+
+
+@dataclass(frozen=True)
+class Letter:
+    """One entry of an outbox, ready to be sent."""
+
+    owner: Key
+    uid: str
+    key: str
+    channel: str
+    secret: str
+    stack: str
+    message: Message
+
+    @property
+    def id(self) -> tuple[str, str]:
+        """Identity in this process."""
+        return self.uid, self.key
+
+
+@dataclass
+class _Lane:
+    """One contact of one channel: what is told of one incident goes out in order, one after the other.
+
+    busy: incidents that something is on its way of. paging, quiet: tries that run, of messages and of what wakes nobody.
+    """
+
+    pace: Pace
+    queue: dict[tuple[str, str], Letter] = field(default_factory=dict)
+    busy: set[str] = field(default_factory=set)
+    paging: int = 0
+    quiet: int = 0
+    waking: bool = False
+
+    def next(self, free: bool) -> list[Letter]:
+        """What may go out now, together; free: the contact may be told something."""
+        ready = list(self._ready())
+        if self.quiet < QUIET_AT_ONCE:
+            quiet = next((i for i in ready if silent(i.channel, i.message)), None)
+            if quiet is not None:
+                return [quiet]
+        loud = [i for i in ready if not silent(i.channel, i.message)]
+        if not loud or not free or self.paging >= self.pace.limit.parallel:
+            return []
+        if not self.pace.limit.together:
+            return loud[:1]
+        first = loud[0]
+        return [first, *(i for i in loud[1:] if may_join(first.channel, first.message, i.message))][:LARGEST]
+
+    def _ready(self) -> Iterator[Letter]:
+        """The first of each incident that nothing is on its way of: an end must not overtake its beginning."""
+        seen = set(self.busy)
+        for letter in self.queue.values():
+            if letter.uid not in seen:
+                seen.add(letter.uid)
+                yield letter
+
+
+class Courier:
+    """One a process."""
+
+    def __init__(self, ports: Ports, nudge: Callable[[Key], None], later: Later | None = None) -> None:
+        self._ports = ports
+        self._nudge = nudge
+        self._later = later or _call_later
+        self._lanes: dict[tuple[str, ...], _Lane] = {}
+        self._going: set[tuple[str, str]] = set()
+        self._waiting: dict[str, set[tuple[str, ...]]] = {}
+        self._results: dict[Key, dict[tuple[str, str], Delivery]] = {}
+        self._works: dict[tuple[str, str, str], datetime] = {}
+        self._failures: dict[tuple[str, str, str], int] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def deliveries(self, owner: Key, uid: str) -> Mapping[str, Delivery]:
+        """Tries of this incident that have ended and are not recorded yet, by the key of the outbox."""
+        return {key: seen for (of, key), seen in self._results.get(owner, {}).items() if of == uid}
+
+    def recorded(self, owner: Key, uid: str, keys: Sequence[str]) -> None:
+        """They stand in the status now."""
+        known = self._results.get(owner, {})
+        for key in keys:
+            known.pop((uid, key), None)
+        if not known:
+            self._results.pop(owner, None)
+
+    def forget(self, owner: Key) -> None:
+        """The incident was deleted."""
+        self._results.pop(owner, None)
+
+    def works_since(self, namespace: str, stack: str, channel: str) -> datetime | None:
+        """When the channel last took a message."""
+        return self._works.get((namespace, stack, channel))
+
+    def broken(self, namespace: str, stack: str, channel: str) -> bool:
+        """Whether its last tries, as far as this process knows, were all in vain."""
+        return self._failures.get((namespace, stack, channel), 0) >= TRIES
+
+    def offer(self, uid: str, letters: Sequence[Letter]) -> None:
+        """All that is due of an incident now; what waits here and is not among it any more is not sent."""
+        wanted = {letter.id for letter in letters}
+        for name in self._waiting.pop(uid, set()):
+            lane = self._lanes[name]
+            for known in [i for i in lane.queue if i[0] == uid and i not in wanted]:
+                del lane.queue[known]
+        for letter in letters:
+            if letter.id in self._going or letter.id in self._results.get(letter.owner, {}):
+                continue
+            name = _lane_of(letter)
+            lane = self._lanes.setdefault(name, _Lane(Pace(LIMITS[letter.channel])))
+            lane.queue[letter.id] = letter
+            self._waiting.setdefault(uid, set()).add(name)
+            self._pump(name)
+
+    async def ended(self) -> None:
+        """Wait for the tries that run."""
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
+
+    def _pump(self, name: tuple[str, ...]) -> None:
+        """Send what may go out now, and come back when the next may."""
+        lane = self._lanes[name]
+        while lane.queue:
+            now = self._ports.clock.now()
+            wait = (lane.pace.free_at(now) - now).total_seconds()
+            batch = lane.next(free=wait <= 0)
+            if not batch:
+                if wait > 0:
+                    self._wake(name, lane, wait)
+                return
+            quiet = silent(batch[0].channel, batch[0].message)
+            if not quiet:
+                lane.pace.went(now)
+            for letter in batch:
+                del lane.queue[letter.id]
+                self._going.add(letter.id)
+                lane.busy.add(letter.uid)
+            lane.quiet, lane.paging = lane.quiet + quiet, lane.paging + (not quiet)
+            task = asyncio.ensure_future(self._deliver(name, lane, batch, quiet))
+            self._tasks.add(task)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        problem = None if task.cancelled() else task.exception()
+        if problem is not None:
+            log.error("a message could not be handled", exc_info=problem)
+
+    def _wake(self, name: tuple[str, ...], lane: _Lane, wait: float) -> None:
+        if lane.waking:
+            return
+
+        def again() -> None:
+            lane.waking = False
+            self._pump(name)
+
+        lane.waking = True
+        self._later(wait, again)
+
+    async def _deliver(self, name: tuple[str, ...], lane: _Lane, batch: Sequence[Letter], quiet: bool) -> None:
+        receipt: Receipt | None = None
+        try:
+            if self._ports.leader.leading():
+                receipt = await self._send(batch)
+        finally:
+            lane.quiet, lane.paging = lane.quiet - quiet, lane.paging - (not quiet)
+            lane.busy.difference_update(letter.uid for letter in batch)
+            self._going.difference_update(letter.id for letter in batch)
+        if receipt is not None:
+            self._record(batch, receipt)
+        self._pump(name)
+
+    async def _send(self, batch: Sequence[Letter]) -> Receipt:
+        """One try; the Secret is read only now."""
+        first = batch[0]
+        try:
+            secret = await self._ports.cluster.get(SECRET, first.owner.namespace, first.secret)
+            if secret is None:
+                return Receipt(False, f"Secret '{first.secret}' does not exist; create it", hard=True)
+            data = {k: base64.b64decode(v).decode(errors="replace") for k, v in (secret.get("data") or {}).items()}
+        except (ApiError, ValueError) as problem:
+            return Receipt(False, f"Secret '{first.secret}' could not be read: {type(problem).__name__}")
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS + 1.0):
+                message = together([letter.message for letter in batch])
+                return await self._ports.channels.send(first.channel, data, message, TIMEOUT_SECONDS)
+        except TimeoutError:
+            return Receipt(False, f"no answer within {TIMEOUT_SECONDS:g} s")
+
+    def _record(self, batch: Sequence[Letter], receipt: Receipt) -> None:
+        now = self._ports.clock.now()
+        note = receipt.note + (f" (one message for {len(batch)} incidents)" if len(batch) > 1 else "")
+        wait = timedelta(seconds=min(LONGEST_RETRY, max(0.0, receipt.retry_after)))
+        seen = Delivery(receipt.accepted, now, note.strip(), receipt.hard, wait)
+        first = batch[0]
+        place = first.owner.namespace, first.stack, first.channel
+        if receipt.accepted:
+            self._works[place] = now
+            self._failures.pop(place, None)
+        else:
+            self._failures[place] = self._failures.get(place, 0) + (TRIES if receipt.hard else 1)
+            log.warning("not sent", extra={"channel": first.channel, "stack": first.stack, "problem": receipt.note})
+        outcome = "sent" if receipt.accepted else "refused" if receipt.hard else "failed"
+        took = max(0.0, (now - min(letter.message.at for letter in batch)).total_seconds())
+        self._ports.metrics.notified(first.channel, outcome, took if receipt.accepted else None)
+        for letter in batch:
+            self._results.setdefault(letter.owner, {})[letter.id] = seen
+            self._nudge(letter.owner)
+
+
+def _lane_of(letter: Letter) -> tuple[str, ...]:
+    """Who is reached: everybody at once by a shared channel, else one group."""
+    to = "" if letter.channel in SHARED else letter.message.to
+    return letter.owner.namespace, letter.stack, letter.channel, letter.secret, to
+
+
+def _call_later(wait: float, call: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_later(wait, call)

@@ -1,0 +1,279 @@
+"""B12, a paging storm: many Incidents in five seconds, one channel dead, one slow, one that answers 429; the operator is killed in it.
+
+The webhook's receiver is well and holds each request to its signature; what it has got is compared with what every incident is owed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from tests.fakes.sinks import KEY, ROUTING, Sinks, certificate
+from tests.harness.apiserver import ApiServer
+from tests.harness.operator import HostOperator, settings
+
+from .api import GROUP, JSON, Client, parallel
+from .figures import footprint
+from .report import Row, short
+
+COMPONENTS = {
+    "api": ("Api", "ApiUnavailable", 8000),
+    "postgres": ("PostgreSQL", "DatabaseConnectionFailure", 5432),
+    "redis": ("Redis", "RedisConnection", 6379),
+    "qdrant": ("Qdrant", "VectorStorePerformance", 6333),
+    "worker": ("CeleryWorker", "BackgroundTaskFailure", 0),
+}
+STORM_SECONDS = 5.0
+LEAD_AFTER = 25.0
+ACKNOWLEDGED_AT = 15.0
+RESOLVED_AT = 50.0
+WITHIN = 240.0
+
+
+@dataclass(frozen=True)
+class Storm:
+    """What came of one storm. late: seconds after a step was due, of those that no kill delayed; all_late: of all."""
+
+    incidents: int
+    kills: int
+    first: Sequence[float]
+    late: Sequence[float]
+    lost: Sequence[str]
+    twice: int
+    most: int
+    wrong: Sequence[str]
+    requests: dict[str, int]
+    writes: int
+    rss: float
+    unfinished: int
+    seconds: float
+
+
+@dataclass
+class _World:
+    client: Client
+    namespace: str
+    created: dict[str, float] = field(default_factory=dict)
+
+    def path(self, plural: str, name: str = "") -> str:
+        base = f"{GROUP}/namespaces/{self.namespace}/{plural}"
+        return f"{base}/{name}" if name else base
+
+    async def incidents(self) -> list[JSON]:
+        async with self.client.session.get(self.path("incidents")) as answer:
+            return list((await answer.json())["items"])
+
+
+async def storm(
+    server: ApiServer, client: Client, namespace: str, folder: Path, incidents: int = 500, kills: Sequence[float] = (3.0,)
+) -> Storm:
+    """One storm in a namespace of its own; kills: seconds after its begin at which the process is ended by SIGKILL."""
+    context, ca = certificate(folder)
+    world = _World(client, namespace)
+    async with Sinks(context) as sinks:
+        sinks.slack.answer = lambda n: (429, {"Retry-After": "2"}) if n % 2 else (0, {})
+        sinks.pagerduty.slow = 1.0
+        await _prepare(world, sinks, ca)
+        environ = settings(server.kubeconfig, namespace, namespace) | {"DOCUQUERY_NOTIFY_ALLOW": "127.0.0.0/8,::1/128"}
+        async with _running(HostOperator(environ, folder / f"{namespace}.log")) as operator:
+            before = await client.requests()
+            began = time.monotonic()
+            await _story(world, operator, incidents, kills, began)
+            found = await _settled(world)
+            seconds = time.monotonic() - began
+            rss = footprint(operator.pid).rss
+        after = await client.requests()
+    writes = sum(after[k] - before[k] for k in after if k[0] in ("POST", "PATCH") and k[1].startswith("incidents"))
+    return _judge(world, sinks, found, len(kills), writes, rss, seconds)
+
+
+async def _prepare(world: _World, sinks: Sinks, ca: str) -> None:
+    secrets = {
+        "hook": {"url": sinks.webhook.url, "key": KEY, "ca.crt": ca},
+        "chat": {"url": sinks.slack.url, "ca.crt": ca},
+        "pages": {"url": sinks.pagerduty.url, "routingKey": ROUTING, "ca.crt": ca},
+        "mail": {"host": "localhost", "port": "1", "from": "op@example.org", "tls": "none"},
+        "postgres": {"username": "nobody", "password": "nothing"},
+    }
+    core = f"/api/v1/namespaces/{world.namespace}"
+    await world.client.write("POST", "/api/v1/namespaces", "namespaces", {"metadata": {"name": world.namespace}})
+    for name, data in secrets.items():
+        encoded = {k: base64.b64encode(v.encode()).decode() for k, v in data.items()}
+        await world.client.write("POST", f"{core}/secrets", "secrets", {"metadata": {"name": name}, "data": encoded})
+    await world.client.write("POST", world.path("stacks"), "stacks", _stack())
+
+
+def _stack() -> JSON:
+    components: JSON = {}
+    for name, (kind, _, port) in COMPONENTS.items():
+        workload = {"kind": "Deployment" if name in ("api", "worker") else "StatefulSet", "name": name}
+        components[name] = {"type": kind, "workload": workload}
+        components[name] |= {"endpoint": {"service": name, "port": port}} if port else {"celery": {"app": "a"}}
+    components["postgres"] |= {"database": "d", "credentials": {"secretName": "postgres"}}
+    components["worker"]["dependsOn"] = ["redis"]
+    channels = {"webhook": "hook", "slack": "chat", "pagerduty": "pages", "email": "mail"}
+    talk = {
+        "contacts": {"onCall": ["ana@example.org"], "teamLead": ["lead@example.org"], "stakeholders": ["all@example.org"]},
+        "channels": {channel: {"secretRef": {"secretName": secret}} for channel, secret in channels.items()},
+        "routes": {"P0": list(channels)},
+        "escalation": [{"to": "onCall", "after": "0s"}, {"to": "teamLead", "after": f"{LEAD_AFTER:.0f}s"}],
+    }
+    spec = {"components": components, "healing": {"mode": "Off"}, "detection": {"interval": "30s"}, "communication": talk}
+    return {"apiVersion": "ops.docuquery.ai/v1alpha1", "kind": "Stack", "metadata": {"name": "docuquery"}, "spec": spec}
+
+
+@contextlib.asynccontextmanager
+async def _running(operator: HostOperator) -> AsyncIterator[HostOperator]:
+    operator.start()
+    try:
+        await asyncio.to_thread(operator.wait_for_line, "leading")
+        await asyncio.sleep(2.0)
+        yield operator
+    finally:
+        await asyncio.to_thread(operator.kill)
+
+
+async def _story(world: _World, operator: HostOperator, incidents: int, kills: Sequence[float], began: float) -> None:
+    """Opened within five seconds; the odd ones are taken, late; all are resolved in the end; killed meanwhile."""
+    names = [f"storm-{n:04d}" for n in range(incidents)]
+    killer = asyncio.create_task(_kill(operator, kills, began))
+
+    async def open_one(index: int, name: str) -> None:
+        await asyncio.sleep(max(0.0, began + STORM_SECONDS * index / incidents - time.monotonic()))
+        component = list(COMPONENTS)[index % len(COMPONENTS)]
+        spec = {
+            "stackRef": {"name": "docuquery"},
+            "type": COMPONENTS[component][1],
+            "severity": "P0",
+            "component": component,
+        }
+        body = {"apiVersion": "ops.docuquery.ai/v1alpha1", "kind": "Incident", "metadata": {"name": name}, "spec": spec}
+        world.created[name] = time.time()
+        await world.client.write("POST", world.path("incidents"), "incidents", body)
+
+    await parallel([lambda i=i, n=n: open_one(i, n) for i, n in enumerate(names)], 16)  # type: ignore[misc]
+    await _at(began + ACKNOWLEDGED_AT)
+    taken = [n for n in names if int(n[-4:]) % 2]
+    await parallel([lambda n=n: _patch(world, n, {"acknowledged": {"by": "ana"}}) for n in taken])  # type: ignore[misc]
+    await _at(began + RESOLVED_AT)
+    await killer
+    await parallel([lambda n=n: _patch(world, n, {"resolved": {"by": "ana"}}) for n in names])  # type: ignore[misc]
+
+
+async def _kill(operator: HostOperator, kills: Sequence[float], began: float) -> None:
+    for at in kills:
+        await _at(began + at)
+        await asyncio.to_thread(operator.kill)
+        operator.start()
+
+
+async def _at(moment: float) -> None:
+    await asyncio.sleep(max(0.0, moment - time.monotonic()))
+
+
+async def _patch(world: _World, name: str, spec: JSON) -> None:
+    await world.client.write("PATCH", world.path("incidents", name), "incidents", {"spec": spec})
+
+
+async def _settled(world: _World) -> list[JSON]:
+    """Until all of the storm are over and nothing is left to be sent, but by the dead channel."""
+    deadline = time.monotonic() + WITHIN
+    while True:
+        found = [i for i in await world.incidents() if i["metadata"]["name"] in world.created]
+        if not any(_open(i) for i in found) or time.monotonic() > deadline:
+            return found
+        await asyncio.sleep(1.0)
+
+
+def _open(incident: JSON) -> bool:
+    status = incident.get("status") or {}
+    notes = [n for n in status.get("notifications") or [] if n["channel"] != "email"]
+    return status.get("phase") != "Resolved" or any(n["state"] in ("Due", "Failed") for n in notes)
+
+
+def _judge(world: _World, sinks: Sinks, found: Sequence[JSON], kills: int, writes: int, rss: float, seconds: float) -> Storm:
+    got: Counter[str] = Counter()
+    at: dict[tuple[str, str, str], float] = {}
+    for body, when in zip(sinks.webhook.taken, sinks.webhook.times, strict=True):
+        if body["incident"] in world.created:
+            got[body["key"]] += 1
+            at.setdefault((body["incident"], body["what"], body["to"]), when)
+    lost = [
+        f"{name} {what} {to}" for name in sorted(world.created) for what, to in _owed(name) if (name, what, to) not in at
+    ]
+    late = [
+        at[i["metadata"]["name"], "Step", e["to"]] - _time(e["dueAt"])
+        for i in found
+        for e in i["status"].get("escalation") or []
+        if (i["metadata"]["name"], "Step", e["to"]) in at
+    ]
+    first = [at[n, "Step", "onCall"] - since for n, since in world.created.items() if (n, "Step", "onCall") in at]
+    return Storm(
+        incidents=len(world.created),
+        kills=kills,
+        first=sorted(first),
+        late=sorted(late),
+        lost=lost,
+        twice=sum(n - 1 for n in got.values()),
+        most=max(got.values(), default=0),
+        wrong=[*sinks.webhook.wrong, *sinks.slack.wrong, *sinks.pagerduty.wrong],
+        requests={n: getattr(sinks, n).requests for n in ("webhook", "slack", "pagerduty")},
+        writes=writes,
+        rss=rss,
+        unfinished=sum(_open(i) for i in found),
+        seconds=seconds,
+    )
+
+
+def _owed(name: str) -> list[tuple[str, str]]:
+    """What has to have come for an incident: the first call and the end; the team lead unless somebody had it."""
+    lead = [] if int(name[-4:]) % 2 else [("Step", "teamLead")]
+    return [("Step", "onCall"), *lead, ("Resolved", "onCall")]
+
+
+def _time(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+def at_share(values: Sequence[float], share: float) -> float:
+    """A percentile of sorted values."""
+    return values[min(len(values) - 1, int(len(values) * share))] if values else float("nan")
+
+
+def rows(seen: Storm) -> list[Row]:
+    """For build/bench.json."""
+
+    def row(id_: str, what: str, ours: float, unit: str, goal: str = "", met: bool | None = None) -> Row:
+        return Row(id_, what, short(ours), None, None, None, goal, met, unit, 1, {})
+
+    name = f"{seen.incidents} incidents in 5 s, {seen.kills} kills"
+    return [
+        row("page-lost", f"messages lost of a storm: {name}", len(seen.lost), "messages", "== 0", not seen.lost),
+        row("page-most", "how often one message came at most", seen.most, "times", f"<= {1 + seen.kills}", seen.most <= 1 + seen.kills),
+        row("page-twice", "messages that came once more, all of them on their way at a kill", seen.twice, "messages"),
+        row("page-first-p50", "creation to the first page, median", at_share(seen.first, 0.5), "s"),
+        row("page-first-p95", "creation to the first page, 95th percentile", at_share(seen.first, 0.95), "s"),
+        row("page-late-p95", "due to sent, 95th percentile", at_share(seen.late, 0.95), "s", "<= 5", at_share(seen.late, 0.95) <= 5),
+        row("page-late-max", "due to sent, the latest", at_share(seen.late, 1.0), "s"),
+        row("page-chat-requests", "requests to the chat, half of them answered by 429", seen.requests["slack"], "requests"),
+        row("page-pager-requests", "events to the pager, ends included", seen.requests["pagerduty"], "requests"),
+        row("page-writes", "writes to Incidents for each incident of the storm", seen.writes / max(1, seen.incidents), "writes"),
+        row("page-rss", "RSS after the storm", seen.rss, "MiB"),
+    ]  # fmt: skip
+
+
+def summary(seen: Storm) -> dict[str, Any]:
+    """For people."""
+    return {
+        "lost": len(seen.lost), "twice": seen.twice, "most": seen.most, "first p95": at_share(seen.first, 0.95),
+        "late p95": at_share(seen.late, 0.95), "late max": at_share(seen.late, 1.0), "requests": seen.requests,
+        "writes": seen.writes, "rss": seen.rss, "unfinished": seen.unfinished, "seconds": seen.seconds, "wrong": seen.wrong[:3],
+    }  # fmt: skip
