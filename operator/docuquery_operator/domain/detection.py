@@ -144,7 +144,10 @@ def openings(
     passing = {s.component for s in suspicions if _aftermath(stack, s, known, now)}
     sure = [s for s in suspicions if _sure(stack, s, {*rolling, *passing, *_under_treatment(s, ours)}, now)]
     causes = roots(stack, {*sick, *(s.component for s in sure)})
-    roots_of = [s for s in sure if s.component in causes and not _explained(stack, s, known, now)]
+    unsure = {s.component for s in suspicions if s.streak.verdict.symptom is True and s not in sure}
+    roots_of = [
+        s for s in sure if s.component in causes and not _explained(stack, s, known, now) and not _waits(stack, s, unsure)
+    ]
     found = [_opening(stack, s, causes[s.component], known, now) for s in roots_of]
     return [o for o in found if o is not None]
 
@@ -165,6 +168,16 @@ def raisings(
     return found
 
 
+def _waits(stack: Stack, s: Suspicion, unsure: Collection[str]) -> bool:
+    """Something below it has begun to show a symptom too: it may be the cause, and has one quorum more to show it."""
+    below = dependencies(stack.spec.components, s.component)
+    return bool(below & set(unsure)) and _rounds(s) < 2 * stack.spec.detection.failures
+
+
+def _rounds(s: Suspicion) -> int:
+    return max(s.streak.symptom_rounds, s.streak.looks)
+
+
 def _explained(stack: Stack, s: Suspicion, known: Sequence[KnownIncident], now: datetime) -> bool:
     """Figures of a window that still show, or begin to show, a fault below which has its own incident."""
     if not s.lag:
@@ -176,7 +189,7 @@ def _explained(stack: Stack, s: Suspicion, known: Sequence[KnownIncident], now: 
 def _sure(stack: Stack, s: Suspicion, rolling: Collection[str], now: datetime) -> bool:
     """Rule 13, and what is only on its way to be well again is no fault yet."""
     diagnosis, failures = s.streak.verdict.diagnosis, stack.spec.detection.failures
-    rounds = max(s.streak.symptom_rounds, s.streak.looks)
+    rounds = _rounds(s)
     if s.streak.verdict.symptom is not True or rounds < failures or diagnosis is None:
         return False
     if max(s.streak.cause_rounds, s.streak.cause_looks) < failures and rounds < UNSTABLE_ROUNDS * failures:

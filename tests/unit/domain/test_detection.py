@@ -159,6 +159,19 @@ def test_who_rests_on_what_has_just_come_back_gets_time_to_find_it() -> None:
         assert len(opened(seen, exist=[redis])) == count, redis
 
 
+@pytest.mark.parametrize(
+    ("api_rounds", "redis_rounds", "opens"),
+    [(3, 1, []), (5, 2, []), (4, 3, ["redis"]), (6, 1, ["api"]), (3, 0, ["api"])],
+)
+def test_who_rests_on_what_begins_to_fail_waits_one_quorum_for_it(
+    api_rounds: int, redis_rounds: int, opens: list[str]
+) -> None:
+    """Seen on a busy cluster: the api had its quorum a round before the store that it waited for."""
+    found = [replace(suspicion(rounds=api_rounds), component="api")]
+    found.append(replace(suspicion(symptom=redis_rounds > 0, rounds=redis_rounds), component="redis"))
+    assert [o.component for o in openings(STACK, found, [], [], [], NOW)] == opens
+
+
 def test_a_symptom_is_folded_into_its_cause() -> None:
     assert roots(STACK, ["api", "worker", "redis"]) == {"redis": ["api", "worker"]}
     assert roots(STACK, ["api"]) == {"api": []}
