@@ -212,7 +212,7 @@ def _judge(world: _World, sinks: Sinks, found: Sequence[JSON], kills: int, write
     late = [
         at[i["metadata"]["name"], "Step", e["to"]] - _time(e["dueAt"])
         for i in found
-        for e in i["status"].get("escalation") or []
+        for e in (i.get("status") or {}).get("escalation") or []
         if (i["metadata"]["name"], "Step", e["to"]) in at
     ]
     first = [at[n, "Step", "onCall"] - since for n, since in world.created.items() if (n, "Step", "onCall") in at]
@@ -246,6 +246,12 @@ def _time(text: str) -> float:
 def at_share(values: Sequence[float], share: float) -> float:
     """A percentile of sorted values."""
     return values[min(len(values) - 1, int(len(values) * share))] if values else float("nan")
+
+
+async def measure(server: ApiServer, folder: Path, incidents: int, kills: Sequence[float]) -> Storm:
+    """One storm on this API server."""
+    async with Client(server) as client:
+        return await storm(server, client, "pages", folder, incidents, kills)
 
 
 def rows(seen: Storm) -> list[Row]:
