@@ -11,7 +11,7 @@ from tests.controllers.test_detector import NAME as DATABASE_DOWN
 from tests.controllers.test_detector import Watch
 from tests.fakes.rig import NAMESPACE, VERIFY, Rig, condition, steps
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 NAME = "docuquery-api-unavailable-1"
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.fakes.rig import Rig, condition, steps
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 
 
 def restarts(rig: Rig) -> int:

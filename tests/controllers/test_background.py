@@ -13,7 +13,7 @@ from tests.fakes.faults import Faults
 from tests.fakes.rig import NAMESPACE, Rig, condition, steps
 
 # Each lives through minutes of a simulated world; two seconds are for units.
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 PARTS = 8
 NAME = "docuquery-background-task-failure-1"
 DATABASE = "docuquery-database-connection-failure-1"

@@ -12,7 +12,7 @@ from docuquery_operator.ports import MAINTENANCE_WINDOW, Unavailable
 from tests.fakes.faults import Faults, KilledError
 from tests.fakes.rig import NAMESPACE, Rig, condition, steps
 
-pytestmark = pytest.mark.timeout(30)
+pytestmark = pytest.mark.timeout(240)
 WINDOW = {
     "metadata": {"name": "patching", "namespace": NAMESPACE},
     "spec": {

@@ -14,7 +14,7 @@ from tests.controllers.test_detector import Watch
 from tests.fakes.faults import Faults
 from tests.fakes.rig import NAMESPACE, VERIFY, Rig, condition, steps
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 ABUSER, HONEST, PRIVATE = "203.0.113.7", "198.51.100.4", "10.61.44.4"
 POLICY = "docuquery-block-docuquery-api"
 INCIDENT_KEY = Key(INCIDENT.plural, NAMESPACE, "flood")

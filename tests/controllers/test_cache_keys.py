@@ -12,7 +12,7 @@ from docuquery_operator.ports import RedisFacts
 from tests.fakes.faults import Faults
 from tests.fakes.rig import Rig, condition, steps
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 CACHE = 3000
 KEPT = {"celery": ("job", 1e12), "session:1": ("x", 1e12)}
 

@@ -9,7 +9,7 @@ from docuquery_operator.controllers.stack import StackController
 from docuquery_operator.ports import STACK, Key
 from tests.fakes.rig import NAMESPACE, Rig, condition
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 
 
 async def test_probes_go_on_after_the_clock_was_set_back() -> None:

@@ -14,7 +14,7 @@ from docuquery_operator.domain.ledger import Attempt
 from docuquery_operator.ports import INCIDENT, JSON, STACK, Key
 from tests.fakes.rig import NAMESPACE, Rig, condition
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 KEY = Key(STACK.plural, NAMESPACE, "docuquery")
 NAME = "docuquery-database-connection-failure-1"
 

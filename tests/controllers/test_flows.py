@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.fakes.rig import Rig, condition, steps
 
 # A whole simulated world lives through minutes in each of these; two seconds are for units.
-pytestmark = pytest.mark.timeout(30)
+pytestmark = pytest.mark.timeout(240)
 
 
 def restarts(rig: Rig) -> int:

@@ -12,7 +12,7 @@ from tests.fakes.rig import Rig, condition, steps
 
 PARTS = 64
 # Each runs the whole story several times in a simulated world; two seconds are for units.
-pytestmark = pytest.mark.timeout(30)
+pytestmark = pytest.mark.timeout(240)
 
 
 def restarts(rig: Rig) -> int:

@@ -12,7 +12,7 @@ from docuquery_operator.ports import DEPLOYMENT, JSON, RUNBOOK
 from tests.controllers.test_detector import Watch
 from tests.fakes.rig import NAMESPACE, VERIFY, Rig, condition, steps
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 NAME = "RATE_LIMIT_REQUESTS"
 PLAIN: JSON = {"name": NAME, "value": "100"}
 SPEC: JSON = {

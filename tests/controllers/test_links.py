@@ -11,7 +11,7 @@ from docuquery_operator.ports import INCIDENT, JSON, POD, STACK, Key
 from tests.fakes.links import FakeLinks
 from tests.fakes.rig import NAMESPACE, Rig, condition
 
-pytestmark = pytest.mark.timeout(30)
+pytestmark = pytest.mark.timeout(240)
 KEY = Key(STACK.plural, NAMESPACE, "docuquery")
 NAME = "docuquery-database-connection-failure-1"
 FAILURES = 3

@@ -13,7 +13,7 @@ from tests.controllers.test_between_intent_and_effect import restarts
 from tests.fakes.faults import Faults, KilledError
 from tests.fakes.rig import NAMESPACE, Rig, condition
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 KEY = Key(MAINTENANCE_WINDOW.plural, NAMESPACE, "w")
 
 

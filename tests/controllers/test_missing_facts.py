@@ -14,7 +14,7 @@ from tests.fakes.faults import Faults
 from tests.fakes.ports import health_answer
 from tests.fakes.rig import NAMESPACE, Rig, condition, steps
 
-pytestmark = pytest.mark.timeout(30)
+pytestmark = pytest.mark.timeout(240)
 
 
 async def test_nothing_is_restarted_while_a_cause_that_forbids_it_cannot_be_ruled_out() -> None:

@@ -311,7 +311,7 @@ PARTS = 24
 PASSING = ("expired-", "ack-")
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("part", range(PARTS))
 async def test_killed_at_every_call_nothing_is_lost_and_no_message_comes_more_than_twice(part: int) -> None:
     """Twice are those that were on their way: each channel may have had one, and they come again under the same key."""

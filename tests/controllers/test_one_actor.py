@@ -10,7 +10,7 @@ from docuquery_operator.domain.ledger import parse_time
 from docuquery_operator.ports import LEASE, STATEFUL_SET
 from tests.fakes.rig import NAMESPACE, Rig, condition, steps
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 LEDGER = "docuquery-target-docuquery-postgres"
 
 

@@ -7,7 +7,7 @@ import pytest
 from docuquery_operator.ports import CONTROLLER_REVISION, POD, STATEFUL_SET
 from tests.fakes.rig import NAMESPACE, Rig, steps
 
-pytestmark = pytest.mark.timeout(30)
+pytestmark = pytest.mark.timeout(240)
 OWNER = {"controller": True, "kind": "StatefulSet", "name": "exporter", "uid": "u-exporter"}
 
 

@@ -35,7 +35,7 @@ from docuquery_operator.ports import (
 from tests.fakes.rig import NAMESPACE, Rig, condition, steps
 
 # A whole simulated world lives through minutes in each of these; two seconds are for units.
-pytestmark = pytest.mark.timeout(30)
+pytestmark = pytest.mark.timeout(240)
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "runbook.yaml"
 
 

@@ -15,7 +15,7 @@ from docuquery_operator.ports import STACK, QdrantAnswer, QdrantCluster, QdrantC
 from tests.fakes.qdrant import documents
 from tests.fakes.rig import NAMESPACE, Rig
 
-pytestmark = pytest.mark.timeout(20)
+pytestmark = pytest.mark.timeout(240)
 QDRANT = sorted(p for p in PROBES if p.startswith("qdrant"))
 
 

@@ -14,7 +14,7 @@ from docuquery_operator.ports import CONFIG_MAP, DEPLOYMENT, POD, HttpAnswer, Ke
 from tests.controllers.test_detector import Watch
 from tests.fakes.rig import NAMESPACE, Rig, condition
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 NAME = "docuquery-rate-limit-spike-1"
 ABUSER = "203.0.113.77"
 AGENT = "docuquery-client/2.3"

@@ -8,7 +8,7 @@ from docuquery_operator.ports import STACK
 from tests.controllers.test_ratelimit import ABUSER, NAME, crowd, world
 from tests.fakes.rig import NAMESPACE, condition, steps
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 
 
 async def test_one_abuser_is_kept_out_and_the_others_are_served() -> None:

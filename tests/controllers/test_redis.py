@@ -14,7 +14,7 @@ from tests.fakes.faults import Faults
 from tests.fakes.rig import NAMESPACE, Rig, condition, steps
 
 # Each lives through minutes of a simulated world; two seconds are for units.
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 PARTS = 12
 NAME = "docuquery-redis-connection-1"
 Status = dict[str, Any]

@@ -10,7 +10,7 @@ from docuquery_operator.ports import Aside, Key
 from tests.fakes.faults import Faults
 from tests.fakes.rig import Rig, condition, steps
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 DATA = {"celery": ("jobs", 1e12), "rate_limit:1": ("9", 1e12), "session:1": ("x", 1e12)}
 LATER = {"session:2": ("y", 1e12)}
 

@@ -10,7 +10,7 @@ import pytest
 from docuquery_operator.api.common import format_time
 from tests.fakes.rig import Rig, condition
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 
 
 async def resolved_and_acknowledged() -> tuple[Rig, Any]:

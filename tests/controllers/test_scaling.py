@@ -12,7 +12,7 @@ from docuquery_operator.ports import DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER, JSON
 from tests.fakes.faults import Faults
 from tests.fakes.rig import NAMESPACE, Rig, condition, steps
 
-pytestmark = pytest.mark.timeout(30)
+pytestmark = pytest.mark.timeout(240)
 STACK_KEY = Key(STACK.plural, NAMESPACE, "docuquery")
 VERIFY = {"settle": "5s", "symptomClearFor": "10s", "within": "60s", "noRegression": True}
 RUNBOOK: JSON = {

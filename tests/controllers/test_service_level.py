@@ -17,7 +17,7 @@ from docuquery_operator.ports import DEPLOYMENT, INCIDENT, JSON, POD, RUNBOOK, S
 from tests.controllers.test_detector import KEY, Watch
 from tests.fakes.rig import NAMESPACE, VERIFY, Rig, condition, steps
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 NAME = "docuquery-service-level-breach-1"
 BUCKETS = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
 

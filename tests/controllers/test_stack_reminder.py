@@ -11,7 +11,7 @@ from docuquery_operator.controllers.stack import StackController
 from docuquery_operator.ports import JSON, STACK, Key
 from tests.fakes.rig import NAMESPACE, Rig
 
-pytestmark = pytest.mark.timeout(30)
+pytestmark = pytest.mark.timeout(240)
 KEY = Key(STACK.plural, NAMESPACE, "docuquery")
 
 

@@ -10,7 +10,7 @@ from docuquery_operator.ports import LEASE, STATEFUL_SET
 from tests.controllers.test_between_intent_and_effect import dies_between
 from tests.fakes.rig import NAMESPACE, Rig, condition, steps
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 WHEN = "!findings.ready.ok || findings.connections.exhausted"
 
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.fakes import limits
 
-LONGEST = 120.0
+LONGEST = 240.0
+# How long one case takes is the machine's matter.
+settings.register_profile("stories", deadline=None)
+settings.load_profile("stories")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
