@@ -6,8 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.fakes import limits
+
+# The two seconds below bound all cases together; how long one takes is the machine's matter.
+settings.register_profile("units", deadline=None)
+settings.load_profile("units")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
