@@ -12,6 +12,7 @@ from tests.run_all import install
 PACKAGES = (
     "postgresql",
     "redis-server",
+    "curl",
     "goaccess",
     "prometheus",
     "prometheus-blackbox-exporter",

@@ -1,4 +1,5 @@
-"""The benchmarks of much data: logs (B11), keys of a rate limit (B10), dumps (B7), a pod's memory, restores and proofs of shards (B9), beside their peers.
+"""The benchmarks of much data: logs (B11), keys of a rate limit (B10), dumps (B7), a pod's memory, uploads (B8), restores and proofs of
+shards (B9), beside their peers.
 
 `make bench`, or `python tests/benchmarks/run_data.py [--quick] [--rounds N]`. Ratios, counts and memory are told as met or not;
 they never decide the exit code, for all of them rest on time but memory and exactness.
@@ -20,6 +21,7 @@ from tests.benchmarks import (
     proof_rounds,
     report,
     restore_rounds,
+    store_rounds,
     subjects,
 )
 from tests.harness.apiserver import CHECKOUT
@@ -35,6 +37,9 @@ DECIDE = {
     "dump-spool",
     "pod-memory",
     "pod-spool",
+    "upload-pod",
+    "upload-spool",
+    "upload-exact",
     "proof-found",
     "proof-disk",
 }
@@ -53,6 +58,7 @@ def main() -> int:
             *key_rounds.measure(1_500_000 // part, rounds, folder),
             *dump_rounds.measure(900_000 // part, rounds),
             *memory_rounds.measure(2048 // part),
+            *store_rounds.measure(1024 // part, 2000 // part, rounds),
             *restore_rounds.measure(300_000 // part, rounds),
             *proof_rounds.measure(20_000 // part, rounds, folder),
         ]

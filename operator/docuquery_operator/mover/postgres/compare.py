@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ...domain.backups.manifest import Check, DatabaseFacts, PostgresPart, TableFacts
 from . import facts
-from .process import Kit
+from .process import Kit, beside
 from .session import Session
 from .tools import Tools, spelt
 
@@ -34,21 +34,29 @@ class Copy:
         return f"postgres/{self.expected.name}"
 
 
-async def compare(copy: Copy) -> list[Check]:
-    """Rows, content, schema, sequences and extensions."""
-    # Before anything is created in the copy by a later check.
-    schema = await timed(f"{copy.step}/schema", lambda: _schema(copy))
-    began = time.monotonic()
-    actual = await _tables(copy)
-    seconds = time.monotonic() - began
+async def compare(copy: Copy, then: Callable[[], Awaitable[Check]] | None = None) -> list[Check]:
+    """Rows, content, schema, sequences and extensions, and what `then` finds: it begins once the schema is known."""
+    (actual, seconds), others = await beside(_timed_tables(copy), _schema_and(copy, then))
     rows, content = _rows(copy.expected.tables, actual), _content(copy.expected.tables, actual)
     return [
         Check(name=f"{copy.step}/rows", ok=rows[0], detail=rows[1]),
         Check(name=f"{copy.step}/content", ok=content[0], detail=content[1], seconds=seconds),
-        schema,
+        others[0],
         await timed(f"{copy.step}/sequences", lambda: _sequences(copy)),
         await timed(f"{copy.step}/extensions", lambda: _extensions(copy)),
+        *others[1:],
     ]
+
+
+async def _schema_and(copy: Copy, then: Callable[[], Awaitable[Check]] | None) -> list[Check]:
+    # Before anything is created in the copy by the other check.
+    schema = await timed(f"{copy.step}/schema", lambda: _schema(copy))
+    return [schema, await then()] if then else [schema]
+
+
+async def _timed_tables(copy: Copy) -> tuple[dict[tuple[str, str], TableFacts], float]:
+    began = time.monotonic()
+    return await _tables(copy), time.monotonic() - began
 
 
 async def timed(name: str, ask: Callable[[], Awaitable[Answer]]) -> Check:

@@ -21,6 +21,8 @@ from .words import lacking, shortened
 
 ROOM = 1.2
 ASSERTION_SECONDS = 60
+# Each takes maintenance_work_mem of the server.
+INDEX_JOBS = 2
 # The test server's own trouble says nothing of the set.
 NOT_THE_SET = ("DiskFull", "ConnectionLost", "Unreachable", "ServerNotReady")
 AVAILABLE = "select name from pg_available_extensions"
@@ -55,7 +57,7 @@ async def drill(
         started = f"PostgreSQL {spelt(tools.version)} in this pod"
         checks = [Check(name="postgres/server", ok=True, detail=started, seconds=time.monotonic() - began)]
         for database in part.databases:
-            dump = Dump(database, manifest, reader, scratch, report)
+            dump = Dump(database, manifest, reader, scratch, report, index_jobs=INDEX_JOBS)
             checks += await _Drill(part, dump, who, tools, assertions).run()
     known = {database.name for database in part.databases}
     for left in assertions:
@@ -98,8 +100,8 @@ class _Drill:
         if restored.ok is not True:
             return [restored]
         async with connect(self._who, self._facts.name) as session:
-            checks = await compare(Copy(self._part, self._facts, session, self._kit, self._tools))
-        checks.append(await timed(f"{self._dump.step}/amcheck", self._amcheck))
+            copy = Copy(self._part, self._facts, session, self._kit, self._tools)
+            checks = await compare(copy, lambda: timed(f"{copy.step}/amcheck", self._amcheck))
         for one in self._assertions:
             checks.append(await timed(f"assertion/{one.name}", lambda asked=one: self._assert(asked)))  # type: ignore[misc]
         return [restored, *checks]

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...domain.backups.manifest import DatabaseFacts, Manifest, ObjectEntry
-from ..chunks import closing, counted
+from ..chunks import CHUNK, closing, counted
 from ..contracts import MoverError, ObjectReader, Report
 from . import contents
-from .process import Kit
+from .process import Kit, ToolError
 from .tools import Tools
+
+# A transaction locks each object that it makes; throwaway.SETTINGS has room for so many entries of a dump, and more.
+ENTRIES_AT_ONCE = 2000
 
 
 @dataclass(frozen=True)
 class Dump:
-    """A database in a set."""
+    """A database in a set. index_jobs: how many indexes and keys are built at once after a stream has ended."""
 
     facts: DatabaseFacts
     manifest: Manifest
@@ -27,6 +31,7 @@ class Dump:
     scratch: Path
     report: Report
     jobs: int = 1
+    index_jobs: int = 1
 
     @property
     def step(self) -> str:
@@ -52,6 +57,9 @@ async def fill(dump: Dump, kit: Kit, tools: Tools, database: str, absent: Collec
     command = [tools.path("pg_restore"), "--exit-on-error", "--no-password", "--no-subscriptions", f"--dbname={database}"]
     name = f"pg_restore of database {dump.facts.name}"
     entries = dump.entries()
+    if dump.facts.dump_format == "custom" and dump.index_jobs > 1 and not absent:
+        await _staged(dump, kit, tools, command, name, entries[0])
+        return
     if dump.facts.dump_format == "custom" and dump.jobs <= 1:
         await _streamed(dump, kit, tools, command, name, entries[0], absent)
         return
@@ -84,14 +92,48 @@ async def _streamed(
         await kit.feed(command, name, source, descriptors)
 
 
+async def _staged(dump: Dump, kit: Kit, tools: Tools, command: list[str], name: str, entry: ObjectEntry) -> None:
+    """Rows as the stream comes; then keys and indexes, which need no more than the dump's head, several at once."""
+    source = counted(dump.reader.read(entry), lambda done: dump.report(dump.step, done, entry.plain_bytes))
+    async with closing(source):
+        with contents.in_memory(await _first(source)) as memory:
+            path = f"/proc/self/fd/{memory}"
+            try:
+                lines = await contents.listed(tools, path, (memory,))
+            except ToolError:
+                # Longer than that, or damaged: pg_restore itself will say.
+                await kit.feed(command, name, _again(memory, source))
+                return
+            rows = [*command, "--section=pre-data", "--section=data"]
+            # Rows of a table that the same transaction has made need no log.
+            if len(lines) <= ENTRIES_AT_ONCE and not any(" BLOB" in line for line in lines):
+                rows.append("--single-transaction")
+            await kit.feed(rows, name, _again(memory, source))
+            rest = [*command, "--section=post-data", f"--jobs={dump.index_jobs}", path]
+            await kit.output(rest, name, descriptors=(memory,))
+
+
+async def _again(memory: int, source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    at = 0
+    while chunk := os.pread(memory, CHUNK, at):
+        at += len(chunk)
+        yield chunk
+    async for chunk in source:
+        yield chunk
+
+
 async def _head(reader: ObjectReader, entry: ObjectEntry) -> bytes:
-    head = bytearray()
     # Readers are generators, which hold a connection until they are closed.
     async with closing(reader.read(entry)) as source:
-        async for chunk in source:
-            head += chunk
-            if len(head) >= contents.HEAD:
-                break
+        return await _first(source)
+
+
+async def _first(source: AsyncIterator[bytes]) -> bytes:
+    head = bytearray()
+    async for chunk in source:
+        head += chunk
+        if len(head) >= contents.HEAD:
+            break
     return bytes(head)
 
 
