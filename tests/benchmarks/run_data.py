@@ -40,6 +40,7 @@ DECIDE = {
     "upload-pod",
     "upload-spool",
     "upload-exact",
+    "upload-cut",
     "proof-found",
     "proof-disk",
 }

@@ -27,12 +27,14 @@ from tests.mover.conftest import secret
 from tests.mover.gateway import ACCESS, SECRET, Gateway, serving
 from tests.stack.services import environment_python, open_folder, prepared
 
+from .cut import cutting
 from .log_rounds import row
 from .report import Row
 from .store_subjects import FOLDER, KEY
 
 HERE = Path(__file__).resolve().parent
 BUCKET = "bench"
+CUTS = 3
 MIB = 1 << 20
 SMALL = 256 << 10
 LIMIT = 1024 * MIB
@@ -83,7 +85,23 @@ def measure(mebibytes: int, files: int, rounds: int) -> list[Row]:
                         f"{form}, {name}: {run.seconds:.1f} s, processor {run.cpu:.1f} s, {run.memory:.0f} MiB", flush=True
                     )
                 of_curl.append(_limit(form, gateway, source))
-    return _rows(runs, limits, mebibytes, files)
+        cut = {name: _cut(pythons[name], name, gateway, source, folder) for name in SUBJECTS}
+    return [*_rows(runs, limits, mebibytes, files), _survivors(cut, mebibytes)]
+
+
+def _cut(python: str, name: str, gateway: Gateway, source: Source, folder: Path) -> bool:
+    """Whether the stream arrives although all connections are cut now and then."""
+    with cutting(gateway.port, source.stream.stat().st_size // (CUTS + 1), CUTS) as front:
+        run = _run(python, name, "stream", gateway, source, folder, front.port)
+        print(f"cut {front.cuts} times, {name}: {'arrived' if run.exact else 'FAILED'} in {run.seconds:.1f} s", flush=True)
+        assert front.cuts == CUTS or not run.exact
+    return run.exact
+
+
+def _survivors(cut: dict[str, bool], mebibytes: int) -> Row:
+    what = f"share of streams of {mebibytes} MiB that arrive although all connections are cut {CUTS} times; peers: of {len(cut) - 1}"
+    ours = float(cut.pop("ours"))
+    return row("upload-cut", what, [ours], [sum(cut.values()) / len(cut)], 1.0, "== 1", ours == 1.0, "share")
 
 
 def _source(folder: Path, mebibytes: int, files: int) -> Source:
@@ -103,9 +121,10 @@ def _source(folder: Path, mebibytes: int, files: int) -> Source:
     return Source(stream, small, {"stream": {KEY: digest.hexdigest()}, "small": hashes})
 
 
-def _run(python: str, name: str, form: str, gateway: Gateway, source: Source, folder: Path) -> Run:
+def _run(python: str, name: str, form: str, gateway: Gateway, source: Source, folder: Path, port: int = 0) -> Run:
     prepared(gateway.folder / BUCKET)
-    arguments = [name, form, gateway.endpoint, BUCKET, str(source.small)]
+    endpoint = f"http://127.0.0.1:{port or gateway.port}"
+    arguments = [name, form, endpoint, BUCKET, str(source.small)]
     # -P: the folder of the benchmarks has modules whose names are common.
     subject = [python, "-P", str(HERE / "store_subjects.py"), *arguments]
     piped = ["sh", "-c", 'cat "$0" | "$@"', str(source.stream if form == "stream" else os.devnull), *subject]
@@ -122,9 +141,9 @@ def _run(python: str, name: str, form: str, gateway: Gateway, source: Source, fo
     spool = prepared(folder / "spool")
     found = weigh(piped, env, LIMIT, spool)
     shutil.rmtree(spool)
-    if found.code != 0:
+    if found.code != 0 and not port:
         raise RuntimeError(f"{name} could not upload, exit code {found.code}; its words are above")
-    told = json.loads(found.output.splitlines()[-1])
+    told = json.loads(found.output.splitlines()[-1]) if found.code == 0 else {"seconds": 0.0, "cpu": 0.0}
     exact = _arrived(gateway) == source.hashes[form]
     shutil.rmtree(gateway.folder / BUCKET)
     return Run(told["seconds"], told["cpu"], found.peak / MIB, found.spool, exact)
