@@ -59,7 +59,7 @@ def main() -> int:
             *key_rounds.measure(1_500_000 // part, rounds, folder),
             *dump_rounds.measure(900_000 // part, rounds),
             *memory_rounds.measure(2048 // part),
-            *store_rounds.measure(1024 // part, 2000 // part, rounds),
+            *store_rounds.measure(512 // part, 2000 // part, rounds),
             *restore_rounds.measure(300_000 // part, rounds),
             *proof_rounds.measure(20_000 // part, rounds, folder),
         ]

@@ -22,6 +22,7 @@ from ..domain.backups.report import Result
 from ..domain.backups.request import AnyRequest, BackupRequest, CatalogueRequest, RestoreRequest, VerifyRequest
 from .clock import now
 from .contracts import MoverError
+from .leaving import leave
 from .report_out import Reporter
 
 REQUEST: TypeAdapter[AnyRequest] = TypeAdapter(Annotated[AnyRequest, Field(discriminator="command")])
@@ -132,4 +133,4 @@ def terminated() -> Result:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

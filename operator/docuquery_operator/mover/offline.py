@@ -23,6 +23,7 @@ from ..domain.backups.manifest import CatalogueEntry, Manifest, ObjectEntry
 from . import restore_text
 from .chunks import closing
 from .contracts import MoverError
+from .leaving import leave
 from .objects import SetReader, is_name
 from .sets import Place, entry_of, manifest_of, parsed_entry
 from .store import open_store, prefix_of
@@ -202,5 +203,10 @@ async def _one(reader: SetReader, entry: ObjectEntry, path: Path) -> None:
     part.rename(path)
 
 
+def command() -> None:
+    """As it is installed."""
+    leave(main())
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

@@ -23,7 +23,7 @@ from docuquery_operator.mover.postgres import drill as drilling
 from docuquery_operator.mover.postgres.drill import drill
 from docuquery_operator.mover.postgres.tools import Tools
 
-from .conftest import DATABASE, BlindStore, MemoryStore, World, manifest, small_disk
+from .conftest import BACKUP, DATABASE, BlindStore, MemoryStore, World, manifest, small_disk
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(180)]
 KINDS = ("restore", "rows", "content", "schema", "sequences", "extensions", "amcheck")
@@ -98,7 +98,8 @@ async def test_a_long_list_of_contents_is_restored_in_the_slower_way(
 
 async def test_large_objects_and_a_filled_view_come_back(world: World) -> None:
     """Neither may be restored in one transaction, or without the rows that it is made of."""
-    world.app("select lo_from_bytea(0, 'large')", "create materialized view held as select title from documents")
+    world.app("select lo_from_bytea(4711, 'large')", f"grant select on large object 4711 to {BACKUP}")
+    world.app("create materialized view held as select title from documents")
     store = MemoryStore()
     found = await drilled(world, await world.backup(store), store, SqlAssertion.model_validate(
         {"name": "view", "database": DATABASE, "query": "select count(*) = (select count(*) from documents) from held",

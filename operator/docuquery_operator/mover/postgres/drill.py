@@ -23,6 +23,7 @@ ROOM = 1.2
 ASSERTION_SECONDS = 60
 # Each takes maintenance_work_mem of the server.
 INDEX_JOBS = 2
+HASHERS = 2
 # The test server's own trouble says nothing of the set.
 NOT_THE_SET = ("DiskFull", "ConnectionLost", "Unreachable", "ServerNotReady")
 AVAILABLE = "select name from pg_available_extensions"
@@ -100,6 +101,8 @@ class _Drill:
         if restored.ok is not True:
             return [restored]
         async with connect(self._who, self._facts.name) as session:
+            # Nobody else works here: the larger tables are read by the session and a process beside it.
+            await session.execute(f"set max_parallel_workers_per_gather = {HASHERS - 1}")
             copy = Copy(self._part, self._facts, session, self._kit, self._tools)
             checks = await compare(copy, lambda: timed(f"{copy.step}/amcheck", self._amcheck))
         for one in self._assertions:
