@@ -17,7 +17,7 @@ from . import contents
 from .process import Kit, ToolError
 from .tools import Tools
 
-# A transaction locks each object that it makes; throwaway.SETTINGS has room for so many entries of a dump, and more.
+# A transaction locks each object that it makes; the drill's server has room for those of so many entries of a dump.
 ENTRIES_AT_ONCE = 2000
 
 
