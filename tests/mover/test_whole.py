@@ -58,7 +58,7 @@ def test_the_restore_text_holds_commands_that_name_this_set(zygote: Zygote, plac
     assert f"docuquery-restore unpack {SET} --from FOLDER --to ./set" in text
     assert "pg_restore --exit-on-error --jobs=4 --dbname=app_restored ./set/postgres/app.dump" in text
     assert "-F snapshot=@./set/qdrant/docs/0.snapshot" in text
-    assert "kubectl apply -f ./set/configuration/configmaps.yaml" in text
+    assert "kubectl apply -n default -f ./set/configuration/configmaps.yaml" in text
 
 
 def test_the_same_try_again_is_not_made_twice(zygote: Zygote, place: Place) -> None:

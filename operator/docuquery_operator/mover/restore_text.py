@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from ..domain.backups.manifest import CatalogueEntry, CollectionFacts, DatabaseFacts, Manifest, ObjectEntry, ObjectKind
 
@@ -57,23 +59,34 @@ def _open(entry: ObjectEntry) -> str:
 
 
 def commands(manifest: Manifest, folder: str) -> list[str]:
-    """What restores the unpacked objects."""
+    """What restores the unpacked objects, each line for a shell as it stands."""
     lines: list[str] = []
     if manifest.postgres is not None:
         major = manifest.postgres.server_version // 10000
-        lines.append(f"# PostgreSQL {major} or newer, its own client tools; PGHOST, PGUSER and PGPASSFILE say where")
+        lines.append(
+            f"# PostgreSQL {major} or newer, its own client tools; PGHOST, PGUSER (a superuser) and PGPASSFILE say where"
+        )
         if manifest.postgres.globals_object:
             lines.append(f"psql -X -d postgres -f {_file(folder, manifest.postgres.globals_object)}   # roles; no passwords")
+            lines.append(
+                "#   roles that are there already are told as errors, and are none; then each that logs in gets its"
+            )
+            lines.append("#   password, the one of its Secret: psql -X -d postgres, and in it \\password ROLE")
         for database in manifest.postgres.databases:
             lines += _database(database, folder)
     if manifest.qdrant is not None:
-        lines.append(f"# Qdrant {manifest.qdrant.version} or the next minor version")
+        lines.append(f"# Qdrant {manifest.qdrant.version} or the next minor version; QDRANT=http://HOST:6333 says where,")
+        lines.append("# QDRANT_API_KEY holds the key where one is asked for")
         for collection in manifest.qdrant.collections:
             lines += _collection(collection, folder)
-    others = [o for o in manifest.objects if o.kind.startswith("configuration.")]
+    others = sorted((o for o in manifest.objects if o.kind.startswith("configuration.")), key=_order)
     if others:
         lines.append("# Configuration; look at the files before")
-        lines += [f"kubectl apply -f {_file(folder, o.name)}" for o in sorted(others, key=_order)]
+        namespace = shlex.quote(manifest.source.namespace)
+        for entry in others:
+            if entry.kind == ObjectKind.CUSTOM:
+                lines.append("#   last, when the data are back: its BackupJobs begin at once")
+            lines.append(f"kubectl apply -n {namespace} -f {_file(folder, entry.name)}")
     return lines
 
 
@@ -98,20 +111,67 @@ def _database(database: DatabaseFacts, folder: str) -> Iterator[str]:
     else:
         source = _file(folder, database.objects[0])
     yield f"pg_restore --exit-on-error --jobs=4 --dbname={shlex.quote(new)} {source}"
+    yield from _around(database, new)
+    yield "#   compare the rows of its tables with manifest.json; then the names:"
+    before = f"{database.name}_before"
+    yield f"#   where a database {database.name!r} is: {_sql(_renamed(database.name, before))}"
+    yield _sql(_renamed(new, database.name))
+
+
+def _around(database: DatabaseFacts, new: str) -> Iterator[str]:
+    """What the dump of one database leaves out: rights on it, and its settings."""
+    from .postgres.restore import rights, set_statement
+
+    statements = rights(new, database.acl)
     for setting in database.settings:
-        role = f" in database for role {setting.role}" if setting.role else ""
-        yield f"#   it had the setting {setting.setting}{role}"
+        if statement := set_statement(new, setting):
+            statements.append(statement)
+        else:
+            yield f"#   it had the setting {setting.setting!r}"
+    if statements:
+        yield _sql(*statements)
+
+
+def _renamed(name: str, new: str) -> str:
+    from .postgres.session import quoted
+
+    return f"alter database {quoted(name)} rename to {quoted(new)}"
+
+
+def _sql(*statements: str) -> str:
+    words = ["psql", "-X", "-v", "ON_ERROR_STOP=1", "-d", "postgres"]
+    return shlex.join([*words, *(word for each in statements for word in ("-c", each))])
 
 
 def _collection(collection: CollectionFacts, folder: str) -> Iterator[str]:
+    from .qdrant.build import creation, custom_sharding
+    from .qdrant.client import path
+
     new = f"{collection.name}_restored"
-    shards = len(collection.shards)
-    yield f"# create {new} with the config of the manifest and shard_number {shards}, then each shard:"
+    if custom_sharding(collection.config):
+        yield f"# {collection.name!r} is divided by shard keys of its own, and cannot be restored under another name"
+    here = path("collections", new)
+    yield _curl("PUT", here, creation(collection.config))
     for shard in collection.shards:
-        url = f"$QDRANT/collections/{new}/shards/{shard.id}/snapshots/upload?priority=snapshot&wait=true"
-        yield f'curl --fail -X POST "{url}" -F snapshot=@{_file(folder, shard.object)}'
-    for alias in collection.aliases:
-        yield f"#   it had the alias {alias}: POST $QDRANT/collections/aliases"
+        where = f"{path('collections', new, 'shards', shard.id)}/snapshots/upload?priority=snapshot&wait=true"
+        yield f"{_curl('POST', where)} -F snapshot=@{_file(folder, shard.object)}"
+    for field, schema in collection.payload_schema.items():
+        wanted = {"field_name": field, "field_schema": schema.get("params") or schema.get("data_type")}
+        yield _curl("PUT", f"{here}/index?wait=true", wanted)
+    yield f"{_curl('POST', f'{here}/points/count', {'exact': True})}   # {collection.points_after} at the cut"
+    names = collection.aliases or [collection.name]
+    gone = _curl("DELETE", path("collections", names[0]))
+    yield f"#   then the name; where a collection {names[0]!r} is in the way: {gone}"
+    yield _curl("POST", "/collections/aliases", {"actions": _aliases(names, new)})
+
+
+def _aliases(names: Sequence[str], target: str) -> list[dict[str, Any]]:
+    return [{"create_alias": {"collection_name": target, "alias_name": name}} for name in names]
+
+
+def _curl(method: str, where: str, body: object = None) -> str:
+    sent = "" if body is None else f" -H content-type:application/json -d {shlex.quote(json.dumps(body))}"
+    return f'curl -sS --fail-with-body -X {method} -H "api-key: $QDRANT_API_KEY" "$QDRANT{where}"{sent}'
 
 
 def row(entry: CatalogueEntry) -> str:
