@@ -7,7 +7,6 @@ Damage from before our hashes is in their dump as well. '-': it does not exist t
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 import shutil
 import subprocess
@@ -22,7 +21,6 @@ import pytest
 from docuquery_operator.domain.backups.layout import Layout
 from docuquery_operator.domain.backups.manifest import CatalogueEntry, Manifest, Verdict, sha256
 from docuquery_operator.domain.backups.request import BackupRequest, VerifyRequest
-from docuquery_operator.mover import offline
 from docuquery_operator.mover.backup import back_up
 from docuquery_operator.mover.chunks import once, whole
 from docuquery_operator.mover.objects import SetReader, SetWriter
@@ -357,58 +355,3 @@ async def test_every_way_to_spoil_a_set_is_found(kit: Kit, tmp_path: pathlib.Pat
     print("\n" + "\n".join(table))
     assert not missed, missed
     assert len(rows) >= 12
-
-
-def test_the_printed_commands_bring_it_back(
-    kit: Kit, qdrant: QdrantDouble, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """By the letter, with the tools of PostgreSQL and curl alone; what is live stays beside it."""
-    source = kit.store / "demo"
-    identity = kit.secrets / "identity" / "key.txt"
-    where = ["--from", str(source), "--identity", str(identity), "--to", str(tmp_path / "set")]
-    assert offline.main(["unpack", "latest", *where]) == 0
-    lines = capsys.readouterr().out.partition("Go on with:")[2].splitlines()
-    postgres = kit.world.postgres
-    login = {"PGHOST": str(postgres.folder), "PGPORT": str(postgres.port), "PGUSER": "postgres"}
-    env = {**os.environ, **login, "QDRANT": qdrant.url, "QDRANT_API_KEY": ""}
-    before = _around(postgres)
-    in_the_way = next(line.partition(": ")[2] for line in lines if line.startswith("#   where a database"))
-    commands = [line for line in lines if line and not line.startswith("#")]
-    renaming = next(n for n, line in enumerate(commands) if "rename to" in line)
-    applied = [line for line in commands if line.startswith("kubectl")]
-    assert [line.split()[1:4] for line in applied] == [["apply", "-n", "n"]] * 2
-    try:
-        # The roles are there: psql says so and goes on.
-        for command in [*commands[:renaming], in_the_way, *commands[renaming:]]:
-            if command not in applied:
-                done = subprocess.run(["bash", "-c", command], env=env, capture_output=True, text=True, check=False)
-                assert done.returncode == 0, (command, done.stdout, done.stderr)
-        assert _around(postgres) == before
-        recorded = kit.manifest().postgres
-        assert recorded
-        rows = next(t.rows for t in recorded.databases[0].tables if t.name == "documents")
-        assert kit.world.value("select count(*) from documents") == rows
-        assert kit.world.value("select count(*) from documents", f"{DATABASE}_before") == rows + 1
-        answer = http("POST", f"{qdrant.url}/collections/live/points/count", {"exact": True}).json()
-        made = http("GET", f"{qdrant.url}/collections/live").json()["result"]
-        was = http("GET", f"{qdrant.url}/collections/documents").json()["result"]
-        assert answer["result"]["count"] == was["points_count"] > 0
-        assert (made["config"], made["payload_schema"]) == (was["config"], was["payload_schema"])
-        assert http("GET", f"{qdrant.url}/collections/documents_restored").status == 200
-    finally:
-        back = {"actions": [{"create_alias": {"collection_name": "documents", "alias_name": "live"}}]}
-        http("POST", f"{qdrant.url}/collections/aliases", back)
-        http("DELETE", f"{qdrant.url}/collections/documents_restored")
-        for name in (f"{DATABASE}_restored", f"{DATABASE}_before"):
-            postgres.run(f"drop database if exists {name} with (force)")
-
-
-def _around(postgres: Postgres) -> list[str]:
-    """What is no part of a dump: rights on the database and its settings."""
-    query = b"""
-        select unnest(datacl)::text as what from pg_database where datname = 'docuquery_ai' union all
-        select unnest(setconfig) from pg_db_role_setting where setdatabase =
-          (select oid from pg_database where datname = 'docuquery_ai') order by what
-    """
-    with postgres.admin() as session:
-        return [row[0] for row in session.execute(query)]
