@@ -87,7 +87,10 @@ def test_from_a_bucket(zygote: Zygote, bucket: Place, tmp_path: Path) -> None:
     env = {"AWS_ACCESS_KEY_ID": ACCESS, "AWS_SECRET_ACCESS_KEY": SECRET}
     assert run("list", *where, **env).stdout.split()[0] == SET
     assert run("list", *where, "--secrets", bucket.secrets).stdout.split()[0] == SET
-    assert run("unpack", SET, *where, "--to", tmp_path / "set", "--only", "postgres/", **env).returncode == 0
+    part = run("unpack", SET, *where, "--to", tmp_path / "set", "--only", "postgres/", **env)
+    assert (part.returncode, "pg_restore" in part.stdout) == (0, True)
+    assert "curl" not in part.stdout, "nobody shall be told to restore a file that is not there"
+    assert "kubectl" not in part.stdout
     assert (tmp_path / "set/postgres/app.dump").stat().st_size == 20_000
     assert not (tmp_path / "set/qdrant").exists()
 

@@ -254,6 +254,13 @@ def test_others_are_neither_told_nor_touched(zygote: Zygote, place: Place) -> No
     before = files(place)
     told = zygote.result(catalogue(place, keep={"last": 1, "minAgeSeconds": 0}))["catalogue"]
     assert [e["setId"] for e in told["entries"]] == [SET]
+    assert told["warnings"] == []
+    # Who mistypes a name after the loss of a cluster is told whose sets there are.
+    mistyped = zygote.result(catalogue(place, source={**base(place)["source"], "backupJob": "nightli"}))["catalogue"]
+    assert mistyped["entries"] == []
+    assert mistyped["warnings"] == [
+        "no set here is of BackupJob default/nightli; those that are here: default/nightly, elsewhere/nightly"
+    ]
     gone = zygote.result(catalogue(place, deleteAll=True))["catalogue"]
     assert gone["deleted"] == [SET]
     assert {name for name in before if "99999999" in name} == {n for n in files(place) if "99999999" in n}

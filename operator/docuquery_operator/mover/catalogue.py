@@ -96,9 +96,16 @@ class _Run:
         names = [s.key.removeprefix(prefix) async for s in self._store.list(prefix)]
         sets = sorted(n.removesuffix(".json") for n in names if n.endswith(".json") and "/" not in n)
         gate = asyncio.Semaphore(READS_AT_ONCE)
+        others: set[str] = set()
         for read in await asyncio.gather(*(self._read(gate, set_id, found) for set_id in sets)):
             if read is not None and retention.same_source(read.source, self._request.source):
                 found.entries.append(read)
+            elif read is not None:
+                others.add(f"{read.source.namespace}/{read.source.backup_job}")
+        if others and not found.entries:
+            # After the loss of a cluster a name that is not the old one looks like an empty store.
+            own = f"{self._request.source.namespace}/{self._request.source.backup_job}"
+            self._warnings.append(f"no set here is of BackupJob {own}; those that are here: {', '.join(sorted(others)[:5])}")
         found.entries.sort(key=lambda e: e.set_id)
         await asyncio.gather(*(self._look(gate, entry, found) for entry in found.entries))
         found.entries = [e for e in found.entries if e.set_id not in found.unsound]

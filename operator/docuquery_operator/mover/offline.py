@@ -174,7 +174,7 @@ async def _unpack(manifest: Manifest, reader: SetReader, folder: Path, only: str
         print(f"{entry.name}   {entry.plain_bytes} bytes")
     (folder / "manifest.json").write_bytes(manifest.to_json())
     print(f"\n{len(wanted)} objects of {manifest.set_id} are in {folder}, each compared with the manifest. Go on with:\n")
-    print("\n".join(restore_text.commands(manifest, str(folder))))
+    print("\n".join(restore_text.commands(restore_text.narrowed(manifest, {entry.name for entry in wanted}), str(folder))))
     return 0
 
 

@@ -58,6 +58,21 @@ def _open(entry: ObjectEntry) -> str:
     return f"{first} < {name}{''.join(f' | {step}' for step in rest)} > plain"
 
 
+def narrowed(manifest: Manifest, names: set[str]) -> Manifest:
+    """What is whole in these objects: nobody shall be told to restore a file that is not there."""
+    postgres, qdrant = manifest.postgres, manifest.qdrant
+    if postgres is not None:
+        databases = [each for each in postgres.databases if names.issuperset(each.objects)]
+        roles = postgres.globals_object if postgres.globals_object in names else ""
+        changes = {"databases": databases, "globals_object": roles}
+        postgres = postgres.model_copy(update=changes) if databases or roles else None
+    if qdrant is not None:
+        collections = [each for each in qdrant.collections if names.issuperset(shard.object for shard in each.shards)]
+        qdrant = qdrant.model_copy(update={"collections": collections}) if collections else None
+    objects = [each for each in manifest.objects if each.name in names]
+    return manifest.model_copy(update={"postgres": postgres, "qdrant": qdrant, "objects": objects})
+
+
 def commands(manifest: Manifest, folder: str) -> list[str]:
     """What restores the unpacked objects, each line for a shell as it stands."""
     lines: list[str] = []
