@@ -15,7 +15,7 @@ from docuquery_operator.domain.backups.layout import Layout
 from tests.stack.services import ROOT
 
 from .conftest import ACCESS, SECRET, Place
-from .zygotes import RUN, Zygote, backup, verify
+from .zygotes import RUN, Zygote, backup, base, verify
 
 SET = f"{RUN}.1"
 FILES = ["configuration/configmaps.yaml", "postgres/app.dump", "postgres/globals.sql", "qdrant/docs/0.snapshot"]
@@ -46,9 +46,15 @@ def test_from_a_list_to_files_and_commands(zygote: Zygote, volume: Place, key: t
     listed = run("list", "--from", stack(volume)).stdout.splitlines()
     assert [line.split()[0] for line in listed] == ["20261101T020000Z-1a2b3c4d.1", SET]
     assert listed[1].split()[1] == "Complete"
+    later = {**base(volume)["source"], "backupJob": "disaster-safety"}
+    zygote.result(backup(volume, setId="20261201T020000Z-5e6f7a8b.1", recipients=[recipient], source=later))
+    assert "20261201T020000Z-5e6f7a8b.1" in run("check", "latest", "--from", stack(volume)).stdout
+    ours = ["--job", "nightly", "--from", stack(volume)]
+    assert len(run("list", *ours).stdout.splitlines()) == 2
+    assert "of BackupJob other; leave --job out" in run("list", "--job", "other", "--from", stack(volume)).stderr
     sealed = run("check", SET, "--from", stack(volume))
     assert (sealed.returncode, "not opened: no --identity" in sealed.stdout) == (0, True)
-    checked = run("check", "latest", "--from", stack(volume), "--identity", identity)
+    checked = run("check", "latest", *ours, "--identity", identity)
     assert (checked.returncode, checked.stdout.splitlines()[-1]) == (0, f"{SET}: 5 of 5 objects are right")
     done = run("unpack", SET, "--from", stack(volume), "--identity", identity, "--to", tmp_path / "set")
     assert done.returncode == 0, done.stderr

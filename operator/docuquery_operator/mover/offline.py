@@ -1,7 +1,7 @@
 """`docuquery-restore`: sets without Kubernetes. It lists, checks and unpacks them, and says how to go on.
 
     docuquery-restore list --from FOLDER                      or s3://BUCKET/PREFIX/STACK, gs://…, az://ACCOUNT/CONTAINER/…
-    docuquery-restore check SET --from FOLDER [--identity key.txt]
+    docuquery-restore check SET --from FOLDER [--identity key.txt]     SET may be latest, best with --job NAME
     docuquery-restore unpack SET --from FOLDER --to DIR [--identity key.txt] [--only postgres/]
 
 FOLDER holds catalogue/ and sets/. Credentials come from the environment as each cloud's own tools take them, such as
@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--from", dest="source", required=True, metavar="PLACE", help=f"a folder, {SCHEMES}")
     common.add_argument("--endpoint", help="address of a store that speaks S3")
+    common.add_argument("--job", default="", metavar="NAME", help="only sets of this BackupJob, for list and latest")
     common.add_argument("--region", help="region of the bucket")
     common.add_argument("--secrets", type=Path, metavar="DIR", help="files such as accessKeyId and secretAccessKey")
     of_set = argparse.ArgumentParser(add_help=False, parents=[common])
@@ -101,8 +102,8 @@ def _folder(folder: Path) -> Place:
 
 async def _run(place: Place, options: argparse.Namespace) -> int:
     if options.command == "list":
-        return await _list(place)
-    entry = await _entry(place, options.set)
+        return await _list(place, options.job)
+    entry = await _entry(place, options.set, options.job)
     manifest = await manifest_of(place, entry)
     reader = SetReader(place.store, place.layout, entry.set_id, options.identity, _silent)
     if options.command == "check":
@@ -114,7 +115,7 @@ def _silent(_step: str, _done: int, _total: int) -> None:
     """No reports here."""
 
 
-async def _entries(place: Place) -> list[CatalogueEntry]:
+async def _entries(place: Place, job: str) -> list[CatalogueEntry]:
     prefix = place.layout.catalogue()
     found = []
     async for stored in place.store.list(prefix):
@@ -124,24 +125,25 @@ async def _entries(place: Place) -> list[CatalogueEntry]:
         except MoverError as error:
             print(f"warning: {error.message}", file=sys.stderr)
             continue
-        if entry is not None:
+        if entry is not None and job in ("", entry.source.backup_job):
             found.append(entry)
     return sorted(found, key=lambda e: e.set_id)
 
 
-async def _list(place: Place) -> int:
-    entries = await _entries(place)
+async def _list(place: Place, job: str) -> int:
+    entries = await _entries(place, job)
     for entry in entries:
         print(f"{restore_text.row(entry)}  {entry.source.namespace}/{entry.source.backup_job}")
     if not entries:
-        print(f"no sets in {place.store.where}/{place.layout.root}", file=sys.stderr)
+        of = f" of BackupJob {job}; leave --job out to see those of all" if job else ""
+        print(f"no sets in {place.store.where}/{place.layout.root}{of}", file=sys.stderr)
     return 0
 
 
-async def _entry(place: Place, name: str) -> CatalogueEntry:
+async def _entry(place: Place, name: str, job: str) -> CatalogueEntry:
     if name != "latest":
         return await entry_of(place, name)
-    complete = [e for e in await _entries(place) if e.state == "Complete"]
+    complete = [e for e in await _entries(place, job) if e.state == "Complete"]
     if not complete:
         raise MoverError("SetMissing", "there is no set that is Complete; name one of list", retry=False)
     return complete[-1]
