@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from docuquery_operator.api.backup_job import BackupJob, BackupJobStatus
+from docuquery_operator.api.backup_job import BackupJob, BackupJobStatus, Include
 from docuquery_operator.api.restore_job import RestoreJob, RestoreJobStatus
 from docuquery_operator.mover import offline
 
@@ -98,6 +98,18 @@ def test_each_object_is_one_that_the_models_take() -> None:
         f"s3://{spec['destination']['s3']['bucket']}/{spec['destination']['s3']['prefix']}/{where['STACK']}"
         == where["STORE"]
     )
+
+
+def test_what_a_set_must_hold_is_all_that_the_reference_stack_refers_to() -> None:
+    (text,) = re.findall(r"```yaml\n(include:.*?)```", PAGE, re.DOTALL)
+    include = Include.model_validate(yaml.safe_load(text)["include"]).configuration
+    assert include
+    stack = CHECKOUT / "deploy" / "stack"
+    workloads = "\n".join(path.read_text() for path in (stack / "base").glob("*.yaml"))
+    assert set(re.findall(r"secretKeyRef: {name: ([\w-]+)", workloads)) <= set(include.secrets)
+    assert set(re.findall(r"configMap(?:Ref)?: {name: ([\w-]+)", workloads)) == set(include.config_maps)
+    local = yaml.safe_load((stack / "components" / "local-secrets" / "kustomization.yaml").read_text())
+    assert {each["name"] for each in local["secretGenerator"]} == set(include.secrets)
 
 
 def test_each_patch_makes_an_object_that_the_models_take() -> None:
