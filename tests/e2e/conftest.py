@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -38,8 +39,8 @@ def _deployed(made: StackNamespace, **options: object) -> StackNamespace:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """A run has a table of its own; its parallel workers write to the same one."""
-    if not hasattr(session.config, "workerinput"):
+    """A run has a table of its own; its parallel workers write to the same one, and so does a second run of what failed."""
+    if not hasattr(session.config, "workerinput") and table.KEEP not in os.environ:
         table.reset()
 
 

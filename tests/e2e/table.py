@@ -19,6 +19,8 @@ from tests.harness.stackns import StackNamespace
 FILE = CHECKOUT / "build" / "e2e-table.jsonl"
 # Faults that are found with nobody there, and named in the table, before the stage counts as passed.
 LEAST = 28
+# Set in the environment of a run that goes on with the table of the one before.
+KEEP = "DOCUQUERY_E2E_TABLE_KEEP"
 HEADER = ("fault", "cause named", "action", "detect s", "act s", "recover s", "incidents", "opened by")
 DETECTOR, PERSON = "operator", "a person"
 # In place of a cause: it was over before it could count as a fault, and opens no incident.
