@@ -64,7 +64,7 @@ def stages() -> list[Stage]:
                 [*CLUSTER, "images"],
                 # Movers need both cores: alone, and before the table is begun.
                 [*PYTEST, *existing("e2e/test_local_cluster.py", "e2e/test_backup.py")],
-                # Three stacks side by side are what two cores carry, and the one that mostly waits: it comes first.
+                # Two stacks side by side are what two cores carry, and the one that mostly waits: it comes first.
                 [str(BIN / "python"), "-m", "tests.e2e.again", *existing(*(f"e2e/{name}.py" for name in SCENARIOS))],
                 [str(BIN / "python"), "-m", "tests.e2e.table"],
             ),

@@ -17,7 +17,7 @@ from tests.e2e.table import KEEP
 from tests.harness.cluster import CHECKOUT
 
 CACHE = CHECKOUT / "build" / "e2e-cache"
-SIDE_BY_SIDE = ("-n", "4", "--dist", "worksteal")
+SIDE_BY_SIDE = ("-n", "3", "--dist", "worksteal")
 # Of more than these it is not the machine.
 MOST = 5
 FAILED = 1
