@@ -133,7 +133,11 @@ class Worker:
         """Resolved, reported, and the ledger closed."""
         status = self.ns.incident(INCIDENT)
         done = status.get("phase") == "Resolved" and status.get("report")
-        return bool(done) and all(a.get("outcome") for a in self.ns.attempts()) and not self._to_restart()
+        if not done or not all(a.get("outcome") for a in self.ns.attempts()):
+            return False
+        # The write that was just seen may be the one at which the proxy is about to kill.
+        self.proxy.killed.wait(0.5)
+        return not self._to_restart()
 
     def _to_restart(self) -> bool:
         """Killed at its very last write: the end counts only when the operator has come back and looked."""
