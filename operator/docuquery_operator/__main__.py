@@ -88,27 +88,32 @@ async def run(settings: Settings) -> int:
             channels=SystemChannels(clock, settings.notify_allow, access.addresses()),
             self=Self(settings.namespace, settings.instance, settings.address),
         )
-        prober = StackProber(ports, queue.aside)
-        stacks = StackController(ports, prober, queue.add)
-
-        def recount(key: Key) -> None:
-            stacks.recount(key)
-            queue.add(key)
-
-        controllers: dict[Kind, Reconcile] = {
-            INCIDENT: IncidentController(ports, prober, recount, Courier(ports, queue.add)).reconcile,
-            STACK: stacks.reconcile,
-            RUNBOOK: RunbookController(ports).reconcile,
-            BACKUP_JOB: BackupJobController(ports, settings.image, recount).reconcile,
-            RESTORE_JOB: RestoreJobController(ports, settings.image).reconcile,
-            MAINTENANCE_WINDOW: MaintenanceWindowController(ports).reconcile,
-        }
+        controllers = controllers_of(ports, queue, settings.image)
         resync = Resync(cluster, queue, metrics, list(controllers))
         # What is loaded by now stays for ever; the collector need not walk it again.
         gc.collect()
         gc.freeze()
         process = Process(settings, cluster, lease, Health(metrics), metrics, queue, resync, controllers)
         return await process.run()
+
+
+def controllers_of(ports: Ports, queue: WorkQueue, image: str) -> dict[Kind, Reconcile]:
+    """What reconciles each kind. image: of the Jobs of backups."""
+    prober = StackProber(ports, queue.aside)
+    stacks = StackController(ports, prober, queue.add)
+
+    def recount(key: Key) -> None:
+        stacks.recount(key)
+        queue.add(key)
+
+    return {
+        INCIDENT: IncidentController(ports, prober, recount, Courier(ports, queue.add)).reconcile,
+        STACK: stacks.reconcile,
+        RUNBOOK: RunbookController(ports).reconcile,
+        BACKUP_JOB: BackupJobController(ports, image, recount).reconcile,
+        RESTORE_JOB: RestoreJobController(ports, image).reconcile,
+        MAINTENANCE_WINDOW: MaintenanceWindowController(ports).reconcile,
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -122,7 +122,16 @@ class Routes(ApiModel):
         "email"]  # fmt: skip
 
 
-class ResponseTimes(ApiModel):
+class DurationsBySeverity(ApiModel):
+    """Base of those with one duration for each severity."""
+
+    def of(self, severity: Severity) -> str:
+        """Duration for a severity."""
+        value: str = getattr(self, severity.value)
+        return value
+
+
+class ResponseTimes(DurationsBySeverity):
     """Time until a person must have answered, by severity."""
 
     P0: Annotated[Duration, Field(alias="P0", description="Response time of P0")] = "15m"
@@ -130,24 +139,14 @@ class ResponseTimes(ApiModel):
     P2: Annotated[Duration, Field(alias="P2", description="Response time of P2")] = "4h"
     P3: Annotated[Duration, Field(alias="P3", description="Response time of P3")] = "24h"
 
-    def of(self, severity: Severity) -> str:
-        """Duration for a severity."""
-        value: str = getattr(self, severity.value)
-        return value
 
-
-class AckExpiry(ApiModel):
+class AckExpiry(DurationsBySeverity):
     """How long an acknowledgement holds, by severity; afterwards the incident counts as not acknowledged."""
 
     P0: Annotated[Duration, Field(alias="P0", description="For P0")] = "30m"
     P1: Annotated[Duration, Field(alias="P1", description="For P1")] = "1h"
     P2: Annotated[Duration, Field(alias="P2", description="For P2")] = "8h"
     P3: Annotated[Duration, Field(alias="P3", description="For P3")] = "72h"
-
-    def of(self, severity: Severity) -> str:
-        """Duration for a severity."""
-        value: str = getattr(self, severity.value)
-        return value
 
 
 class Communication(ApiModel):

@@ -21,6 +21,7 @@ from ..api.maintenance_window import (
     TaskResult,
 )
 from .conditions import set_condition
+from .draft import News
 from .schedules import Schedule, ScheduleError, instants_between, latest, schedule_of, upcoming
 
 WHOLE_STACK = "*"
@@ -44,15 +45,6 @@ class Span:
     def contains(self, at: datetime) -> bool:
         """Whether the instant lies in it."""
         return self.since <= at < self.until
-
-
-@dataclass(frozen=True)
-class News:
-    """One Event."""
-
-    type: str
-    reason: str
-    message: str
 
 
 @dataclass(frozen=True)

@@ -53,3 +53,7 @@ class ObjectReader(Protocol):
 
 # Step, plain bytes so far, of about how many (0: not known). Cheap: called for each chunk, it limits its own lines.
 Report = Callable[[str, int, int], None]
+
+
+def silent(_step: str, _done: int, _total: int) -> None:
+    """A Report where nobody listens."""

@@ -22,7 +22,7 @@ from ..domain.backups.layout import Layout
 from ..domain.backups.manifest import CatalogueEntry, Manifest, ObjectEntry
 from . import restore_text
 from .chunks import closing
-from .contracts import MoverError
+from .contracts import MoverError, silent
 from .leaving import leave
 from .objects import SetReader, is_name
 from .sets import Place, entry_of, manifest_of, parsed_entry
@@ -105,14 +105,10 @@ async def _run(place: Place, options: argparse.Namespace) -> int:
         return await _list(place, options.job)
     entry = await _entry(place, options.set, options.job)
     manifest = await manifest_of(place, entry)
-    reader = SetReader(place.store, place.layout, entry.set_id, options.identity, _silent)
+    reader = SetReader(place.store, place.layout, entry.set_id, options.identity, silent)
     if options.command == "check":
         return await _check(manifest, reader, options.identity is not None)
     return await _unpack(manifest, reader, options.to, options.only)
-
-
-def _silent(_step: str, _done: int, _total: int) -> None:
-    """No reports here."""
 
 
 async def _entries(place: Place, job: str) -> list[CatalogueEntry]:

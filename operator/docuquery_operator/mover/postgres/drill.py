@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...api.backup_job import SqlAssertion
 from ...domain.backups.manifest import Check, DatabaseFacts, Manifest, PostgresPart
-from ..contracts import DamagedError, MoverError, ObjectReader, Report
+from ..contracts import DamagedError, MoverError, ObjectReader, Report, silent
 from .compare import Answer, Copy, compare, timed
 from .creation import creation, plain_creation
 from .fill import Dump, fill
@@ -29,17 +29,13 @@ NOT_THE_SET = ("DiskFull", "ConnectionLost", "Unreachable", "ServerNotReady")
 AVAILABLE = "select name from pg_available_extensions"
 
 
-def _silent(step: str, done: int, total: int) -> None:
-    pass
-
-
 async def drill(
     part: PostgresPart,
     reader: ObjectReader,
     manifest: Manifest,
     scratch: Path,
     assertions: Sequence[SqlAssertion],
-    report: Report = _silent,
+    report: Report = silent,
 ) -> list[Check]:
     """All checks of PostgreSQL's part, named `postgres/<database>/…` and `assertion/<name>`.
 
