@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from docuquery_operator.api.stack import Detection
+from docuquery_operator.api.detection import Detection
 from docuquery_operator.controllers.links import MORE_ROUNDS, MOST_ROUNDS, QUICK_SECONDS
 from docuquery_operator.controllers.stack import StackController
 from docuquery_operator.ports import INCIDENT, JSON, POD, STACK, Key

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from docuquery_operator.api.common import HealMode, LocalRef, ObjectMeta
+from docuquery_operator.api.detection import Detection
 from docuquery_operator.api.incident import (
     DECISIONS_KEPT,
     TIMELINE_KEPT,
@@ -30,7 +31,7 @@ from docuquery_operator.api.incident import (
     Times,
 )
 from docuquery_operator.api.runbook import StepSpec
-from docuquery_operator.api.stack import Component, Detection, Endpoint, Healing, Stack, StackSpec, WorkloadRef
+from docuquery_operator.api.stack import Component, Endpoint, Healing, Stack, StackSpec, WorkloadRef
 from docuquery_operator.catalogue.runbooks import shipped
 from docuquery_operator.domain.causes import Diagnosis, Verdict
 from docuquery_operator.domain.healing import IDLE, STATUS_LIMIT, Plan, decide

@@ -16,7 +16,7 @@ import pytest
 
 from docuquery_operator.adapters.clock import SystemClock
 from docuquery_operator.adapters.network import SystemNetwork
-from docuquery_operator.api.stack import PrometheusServer
+from docuquery_operator.api.detection import PrometheusServer
 from docuquery_operator.api.stack import Stack as Watched
 from docuquery_operator.catalogue import prometheus
 from docuquery_operator.catalogue.base import ProbeContext, Round

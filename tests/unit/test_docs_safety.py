@@ -9,9 +9,10 @@ from datetime import timedelta
 from pathlib import Path
 
 from docuquery_operator.api.common import Severity, delta
+from docuquery_operator.api.detection import LONGEST_PATIENCE, Detection
 from docuquery_operator.api.incident import DECISIONS_KEPT, TIMELINE_KEPT
 from docuquery_operator.api.runbook import StepSpec, Verify
-from docuquery_operator.api.stack import LONGEST_PATIENCE, Budget, Detection, Healing
+from docuquery_operator.api.stack import Budget, Healing
 from docuquery_operator.catalogue.actions import ACTIONS
 from docuquery_operator.catalogue.actions.scale_workload import LONGEST, SHORTEST, ScaleParameters
 from docuquery_operator.controllers.evidence import COLLECT_SECONDS

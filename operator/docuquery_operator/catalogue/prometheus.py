@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from ..api.stack import LABEL_PATTERN, Component, ComponentType, Endpoint, PrometheusServer, WorkloadRef
+from ..api.detection import LABEL_PATTERN, PrometheusServer
+from ..api.stack import Component, ComponentType, Endpoint, WorkloadRef
 from ..domain import http_metrics
 from ..domain.http_metrics import DURATIONS, OWN_PATHS, PATH_LABELS, REQUESTS, STATUS_LABELS, Figures, Key
 from ..domain.metrics_text import countable

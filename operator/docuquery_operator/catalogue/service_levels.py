@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from ..api.common import seconds
-from ..api.stack import Component, Stack, Thresholds
+from ..api.detection import Thresholds
+from ..api.stack import Component, Stack
 from ..domain import http_metrics, synthetic
 from ..domain.http_metrics import Key
 from ..domain.metrics_text import MetricsError

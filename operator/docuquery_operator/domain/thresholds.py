@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from ..api.common import seconds
-from ..api.stack import Threshold, Thresholds
+from ..api.detection import Threshold, Thresholds
 from .http_metrics import Figures
 from .windows import Quantile
 

@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from docuquery_operator.api.common import LocalRef, ObjectMeta
+from docuquery_operator.api.detection import Detection
 from docuquery_operator.api.incident import Incident, IncidentSpec, IncidentStatus
-from docuquery_operator.api.stack import Detection, Stack, StackSpec
+from docuquery_operator.api.stack import Stack, StackSpec
 from docuquery_operator.catalogue.runbooks import shipped
 from docuquery_operator.domain.causes import Diagnosis, Verdict
 from docuquery_operator.domain.healing import decide

@@ -9,8 +9,9 @@ import pytest
 from pydantic import ValidationError
 
 from docuquery_operator.api.common import ObjectMeta, delta, rate, seconds
+from docuquery_operator.api.detection import Detection
 from docuquery_operator.api.incident import Incident
-from docuquery_operator.api.stack import ComponentState, ComponentStatus, Detection, Healing, Stack, StackSpec
+from docuquery_operator.api.stack import ComponentState, ComponentStatus, Healing, Stack, StackSpec
 from docuquery_operator.controllers.evidence import name_of
 from docuquery_operator.controllers.ledgers import label_of, lease_name
 from docuquery_operator.domain.components import MISSING, component_statuses, stack_conditions

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from docuquery_operator.api.common import ObjectMeta
-from docuquery_operator.api.stack import ComponentState, Stack, StackSpec, Thresholds
+from docuquery_operator.api.detection import Thresholds
+from docuquery_operator.api.stack import ComponentState, Stack, StackSpec
 from docuquery_operator.catalogue.runbooks import shipped
 from docuquery_operator.domain.causes import judge as judge_findings
 from docuquery_operator.domain.components import component_statuses, service_level_condition, stack_conditions
