@@ -161,6 +161,23 @@ async def planned(scene: Scene) -> str:
     return told.digest
 
 
+async def test_a_key_that_does_not_fit_is_told_by_the_plan_and_before_anything_is_saved(scene: Scene) -> None:
+    digest, key = await planned(scene), scene.secrets / "identity" / "key.txt"
+    right = key.read_text()
+    key.write_text(str(pyrage.x25519.Identity.generate()))
+    for work in (lambda: scene.phase("plan"), lambda: scene.apply(digest)):
+        with pytest.raises(MoverError, match="give the one that belongs to age1") as caught:
+            await work()
+        assert (caught.value.reason, caught.value.retry) == ("WrongKey", False)
+    key.unlink()
+    with pytest.raises(MoverError, match="no private key was given") as caught:
+        await scene.phase("plan")
+    assert caught.value.reason == "KeyMissing"
+    assert (scene.documents(), scene.points(), len(scene.sets())) == (BEFORE, POINTS - 50, 1)
+    key.write_text(right)
+    assert await planned(scene) == digest
+
+
 async def test_planned_applied_and_put_back(scene: Scene) -> None:
     told = (await scene.phase("plan")).plan
     assert told

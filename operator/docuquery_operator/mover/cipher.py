@@ -82,9 +82,7 @@ def encrypt(plain: Iterator[bytes], sink: Sink, recipients: list[str]) -> None:
 
 def decrypt(stored: Iterator[bytes], sink: Sink, identities: list[Identity]) -> None:
     """All of it; MoverError WrongKey when none of the identities fits, DamagedError for cut or changed bytes."""
-    if not identities:
-        text = "this object is encrypted and no private key was given: the identity Secret, or --identity FILE"
-        raise MoverError("KeyMissing", text, retry=False)
+    _some(identities, "this object")
     try:
         _run(lambda source, kept: pyrage.decrypt_io(source, kept, identities), stored, sink)
     except pyrage.DecryptError as error:
@@ -94,6 +92,20 @@ def decrypt(stored: Iterator[bytes], sink: Sink, identities: list[Identity]) -> 
         raise DamagedError(f"the encryption header is not whole: {error}") from None
     except _CipherError as error:
         raise DamagedError(f"the encrypted bytes are cut or changed: {error}") from None
+
+
+def check(identities: list[Identity], recipients: list[str], what: str) -> None:
+    """MoverError KeyMissing or WrongKey where none of the identities belongs to a recipient of the object named."""
+    _some(identities, what)
+    if not {str(each.to_public()) for each in identities} & set(recipients):
+        text = f"none of the private keys given opens {what}; give the one that belongs to {' or '.join(recipients)}"
+        raise MoverError("WrongKey", text, retry=False)
+
+
+def _some(identities: list[Identity], what: str) -> None:
+    if not identities:
+        text = f"{what} is encrypted and no private key was given: the identity Secret, or --identity FILE"
+        raise MoverError("KeyMissing", text, retry=False)
 
 
 def _run(call: Callable[[Source, _Kept], None], chunks: Iterator[bytes], sink: Sink) -> None:

@@ -199,6 +199,14 @@ class SetReader:
             self._report(f"check {entry.name}", stored.bytes, entry.stored_bytes)
         _compare(entry, "stored", stored, entry.stored_bytes, entry.stored_sha256)
 
+    def check_keys(self, entries: Iterable[ObjectEntry]) -> None:
+        """Whether the private keys fit those that the manifest names; nothing is read. MoverError KeyMissing, WrongKey."""
+        locked = [entry for entry in entries if entry.recipients]
+        if locked:
+            keys = cipher.identities(self._identity) if self._identity else []
+            for entry in locked:
+                cipher.check(keys, entry.recipients, entry.name)
+
     async def _raw(self, entry: ObjectEntry) -> AsyncIterator[bytes]:
         try:
             async with closing(self._store.stream(self._layout.object(self._set, entry.name))) as raw:

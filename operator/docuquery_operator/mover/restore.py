@@ -68,6 +68,8 @@ class _Restore:
     async def planned(self, manifest: Manifest) -> Result:
         """What would happen, in order, and a digest over what it rests on."""
         parts = parts_of(self._request, manifest)
+        # A key that does not fit is told now, not in the night in which the plan is confirmed.
+        self._reader.check_keys(parts.objects(manifest))
         lines: list[str] = [f"set {manifest.set_id}, finished {manifest.finished_at:%Y-%m-%d %H:%M:%S} UTC"]
         fixed: dict[str, Any] = {"set": manifest.set_id, "manifest": await self._hash()}
         size = 0
@@ -102,6 +104,7 @@ class _Restore:
     async def applied(self, manifest: Manifest) -> Result:
         """Safety set, copies beside, checks, exchange, comparison, and a look at the application."""
         parts = parts_of(self._request, manifest)
+        self._reader.check_keys(parts.objects(manifest))
         fresh = await self._unchanged(manifest)
         safety = self._request.safety
         self._warnings += await self._leftovers.clean(but=safety.set_id if safety else "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..domain.backups.manifest import DatabaseFacts, Manifest, PostgresPart, QdrantPart
+from ..domain.backups.manifest import DatabaseFacts, Manifest, ObjectEntry, ObjectKind, PostgresPart, QdrantPart
 from ..domain.backups.request import PostgresRequest, QdrantRequest, RestoreRequest
 from .contracts import MoverError
 
@@ -17,6 +17,13 @@ class Parts:
     postgres: tuple[PostgresPart, PostgresRequest, tuple[DatabaseFacts, ...]] | None
     qdrant: tuple[QdrantPart, QdrantRequest] | None
     configuration: bool
+
+    def objects(self, manifest: Manifest) -> list[ObjectEntry]:
+        """What will be read of the set."""
+        names = {name for facts in (self.postgres[2] if self.postgres else ()) for name in facts.objects}
+        kinds = {ObjectKind.QDRANT_SHARD} if self.qdrant else set()
+        kinds |= {ObjectKind.SECRETS, ObjectKind.CONFIG_MAPS, ObjectKind.MANIFESTS} if self.configuration else set()
+        return [entry for entry in manifest.objects if entry.name in names or entry.kind in kinds]
 
 
 def parts_of(request: RestoreRequest, manifest: Manifest) -> Parts:
