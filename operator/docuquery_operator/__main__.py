@@ -35,6 +35,7 @@ from .controllers.prober import StackProber
 from .controllers.restore_job import RestoreJobController
 from .controllers.runbook import RunbookController
 from .controllers.stack import StackController
+from .controllers.task_runner import TaskRunner
 from .ports import BACKUP_JOB, INCIDENT, MAINTENANCE_WINDOW, RESTORE_JOB, RUNBOOK, STACK, Key, Kind, Ports, Self
 from .runtime import log
 from .runtime.health import Health
@@ -112,7 +113,7 @@ def controllers_of(ports: Ports, queue: WorkQueue, image: str) -> dict[Kind, Rec
         RUNBOOK: RunbookController(ports).reconcile,
         BACKUP_JOB: BackupJobController(ports, image, recount).reconcile,
         RESTORE_JOB: RestoreJobController(ports, image).reconcile,
-        MAINTENANCE_WINDOW: MaintenanceWindowController(ports).reconcile,
+        MAINTENANCE_WINDOW: MaintenanceWindowController(ports, TaskRunner(ports, prober, image, queue.add)).reconcile,
     }
 
 

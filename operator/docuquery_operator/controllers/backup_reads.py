@@ -11,7 +11,7 @@ from ..api.backup_job import BackupJob, Destination
 from ..api.stack import ComponentType, Stack
 from ..catalogue import shared
 from ..catalogue.base import Round
-from ..domain.backups.occupied import Doing, in_the_way, occupants
+from ..domain.backups.occupied import STORES, Doing, in_the_way, occupants
 from ..domain.backups.request import Server
 from ..domain.backups.requests import Saved, component_of, server_secrets, store_secret
 from ..domain.world import Problem
@@ -56,14 +56,15 @@ class BackupReader:
         self._ports = ports
         self.image = image
 
-    async def in_the_way(self, namespace: str, stack: str, wanted: Doing, own: str) -> str:
+    async def in_the_way(self, namespace: str, stack: str, wanted: Doing, own: str, stores: frozenset[str] = STORES) -> str:
         """Who works on this Stack's data so that the object `own` must not begin, in words; '' for nobody."""
         backups = await self._ports.cluster.list(BACKUP_JOB, namespace)
         restores = await self._ports.cluster.list(RESTORE_JOB, namespace)
-        there = occupants(stack, backups, restores)
+        windows = await self._ports.cluster.list(MAINTENANCE_WINDOW, namespace)
+        there = occupants(stack, backups, restores, windows)
         # Between two restores their Lease decides: if both looked for the other, both would step back.
         there = [each for each in there if (each.doing, wanted) != ("Restore", "Restore")]
-        found = in_the_way(wanted, own, there)
+        found = in_the_way(wanted, own, there, stores)
         return "" if found is None else str(found)
 
     async def references(self, job: BackupJob) -> References:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pydantic import ValidationError
 
 from ..api.maintenance_window import MaintenanceWindow
-from ..domain import maintenance
+from ..domain import maintenance, tasks
 from ..domain.patching import merge_patch
 from ..ports import JSON, MAINTENANCE_WINDOW, STACK, Key, Ports
 from .invalid import say_invalid
+from .prober import StackProber
+from .task_runner import TaskRunner
 
 SHORTEST_LOOK = 0.05
 
@@ -16,8 +18,9 @@ SHORTEST_LOOK = 0.05
 class MaintenanceWindowController:
     """Reconciles one MaintenanceWindow: opens, closes, and says what was missed."""
 
-    def __init__(self, ports: Ports) -> None:
+    def __init__(self, ports: Ports, runner: TaskRunner | None = None) -> None:
         self._ports = ports
+        self._tasks = runner or TaskRunner(ports, StackProber(ports), "")
 
     async def reconcile(self, key: Key) -> float | None:
         """Seconds until the next opening or closing, None when only an event can change something."""
@@ -31,12 +34,16 @@ class MaintenanceWindowController:
             return None
         stack = await self._ports.cluster.get(STACK, key.namespace, window.spec.stack_ref.name)
         components = None if stack is None else frozenset((stack.get("spec") or {}).get("components") or {})
+        world = await self._tasks.world(window)
         now = self._ports.clock.now()
         plan = maintenance.decide(window, components, now)
-        changes = merge_patch(obj.get("status") or {}, plan.status.to_wire())
+        work = tasks.decide(window, plan.status, world, now)
+        changes = merge_patch(obj.get("status") or {}, work.status.to_wire())
         if changes:
             body: JSON = {"metadata": {"resourceVersion": window.metadata.resource_version}, "status": changes}
             await self._ports.cluster.patch(MAINTENANCE_WINDOW, key.namespace, key.name, body, "status")
-        for news in plan.news:
+        for news in (*plan.news, *work.news):
             await self._ports.events.post(MAINTENANCE_WINDOW, obj, news.type, news.reason, news.message)
-        return None if plan.look_again is None else max(SHORTEST_LOOK, (plan.look_again - now).total_seconds())
+        await self._tasks.act(window.model_copy(update={"status": work.status}), work)
+        looks = [at for at in (plan.look_again, work.look_again) if at is not None]
+        return max(SHORTEST_LOOK, (min(looks) - now).total_seconds()) if looks else None

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
-from ..api.work import Work
 from ..domain.backups.facts import JobFacts, JobState
 from ..domain.backups.jobs import ATTEMPT_LABEL, CONTAINER, Order, config_map_of, job_of
+from ..domain.backups.manifest import Document
 from ..domain.backups.report import Line, parsed
-from ..domain.backups.request import RequestBase
 from ..domain.backups.work import job_name
 from ..ports import CONFIG_MAP, JOB, JSON, POD, ApiError, Conflict, Ports, Transient
 
@@ -21,13 +20,21 @@ STARTING = {"ContainerCreating", "PodInitializing"}
 log = logging.getLogger(__name__)
 
 
+class Attempt(Protocol):
+    """Whatever has a Job at work."""
+
+    @property
+    def attempt_id(self) -> str:
+        """On the Job's label and in its name."""
+
+
 class Movers:
     """One for each controller that starts Jobs."""
 
     def __init__(self, ports: Ports) -> None:
         self._ports = ports
 
-    async def look(self, namespace: str, owner: str, uid: str, work: Work | None) -> JobFacts:
+    async def look(self, namespace: str, owner: str, uid: str, work: Attempt | None) -> JobFacts:
         """What the cluster shows of the Job of this work."""
         if work is None:
             return JobFacts()
@@ -68,12 +75,15 @@ class Movers:
             lines += _lines(text)
         return tuple(lines)
 
-    async def start(self, order: Order, request: RequestBase) -> None:
-        """Make the Job and then its request, unless they are there: the pod waits for the request."""
+    async def start(self, order: Order, request: Document, patch: Callable[[JSON], JSON] | None = None) -> None:
+        """Make the Job and then its request, unless they are there: the pod waits for the request.
+
+        patch: changes the Job before it is made.
+        """
         cluster, namespace = self._ports.cluster, order.namespace
         if not self._ports.leader.leading():
             raise Transient("not the leader any more", 1.0)
-        wanted = job_of(order)
+        wanted = patch(job_of(order)) if patch else job_of(order)
         config_map_of(order, {"metadata": {"name": order.name, "uid": ""}}, request)
         try:
             job = await cluster.create(JOB, namespace, wanted)
@@ -88,17 +98,17 @@ class Movers:
         except Conflict:
             return
 
-    async def lacks_request(self, namespace: str, owner: str, work: Work) -> bool:
+    async def lacks_request(self, namespace: str, owner: str, work: Attempt) -> bool:
         """Whether the process died between the Job and its request."""
         return await self._ports.cluster.get(CONFIG_MAP, namespace, job_name(owner, work.attempt_id)) is None
 
-    async def cancel(self, namespace: str, owner: str, work: Work) -> None:
+    async def cancel(self, namespace: str, owner: str, work: Attempt) -> None:
         """End it: Kubernetes stops a Job whose time is up, its pod has its grace."""
         body: JSON = {"spec": {"activeDeadlineSeconds": 1}}
         await self._ports.cluster.patch(JOB, namespace, job_name(owner, work.attempt_id), body)
 
 
-def _ours(job: JSON, work: Work, uid: str) -> bool:
+def _ours(job: JSON, work: Attempt, uid: str) -> bool:
     """Not one that a former object of the same name has left."""
     meta = job["metadata"]
     owners = {o.get("uid") for o in meta.get("ownerReferences") or []}

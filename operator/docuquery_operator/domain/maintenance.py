@@ -18,11 +18,11 @@ from ..api.maintenance_window import (
     MaintenanceWindow,
     MaintenanceWindowStatus,
     PastWindow,
-    TaskResult,
 )
 from .conditions import set_condition
 from .draft import News
 from .schedules import Schedule, ScheduleError, instants_between, latest, schedule_of, upcoming
+from .tasks import fresh
 
 WHOLE_STACK = "*"
 # More missed openings than this are counted no further: the operator was away for long.
@@ -32,7 +32,6 @@ LATE = timedelta(seconds=30)
 # A Stack that comes later is found so soon.
 MISSING_LOOK = timedelta(seconds=10)
 EVER = datetime(2000, 1, 1, tzinfo=UTC)
-NOT_RUN = "this version of the operator runs no tasks; the window's effects hold"
 
 
 @dataclass(frozen=True)
@@ -160,9 +159,8 @@ def _opened(
     status = status.model_copy(update={"last_opening": begin})
     if not opens:
         return status
-    tasks = [TaskResult(type=t.type, state="Skipped", summary=NOT_RUN) for t in window.spec.tasks]
     news.append(News("Normal", "WindowOpened", f"open until {_at(span.until)}: {effects_in_words(window)}"))
-    return status.model_copy(update={"active": ActiveWindow(since=begin, until=span.until), "tasks": tasks})
+    return status.model_copy(update={"active": ActiveWindow(since=begin, until=span.until), "tasks": fresh(window, begin)})
 
 
 def _missed(
@@ -207,8 +205,6 @@ def _told(
     conditions = set_condition(status.conditions, "Ready", *ready, now, generation)
     stalled = (True, *wrong) if wrong else (False, "Understood", "Stack and schedule can be used")
     conditions = set_condition(conditions, "Stalled", *stalled, now, generation)
-    if spec.tasks:
-        conditions = set_condition(conditions, "TasksServed", False, "NotServed", NOT_RUN, now, generation)
     return conditions
 
 

@@ -107,7 +107,8 @@ class Key:
 def owner_key(namespace: str, annotations: Mapping[str, str]) -> Key | None:
     """The object of ours that a Job was made for, from what is written on the Job; None when it is not one of ours."""
     plural, _, name = annotations.get(OWNER_ANNOTATION, "").partition("/")
-    return Key(plural, namespace, name) if plural in (BACKUP_JOB.plural, RESTORE_JOB.plural) and name else None
+    ours = (BACKUP_JOB.plural, RESTORE_JOB.plural, MAINTENANCE_WINDOW.plural)
+    return Key(plural, namespace, name) if plural in ours and name else None
 
 
 class Cluster(Protocol):

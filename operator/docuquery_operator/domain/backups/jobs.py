@@ -9,7 +9,7 @@ from typing import Any
 from ...api.common import API_VERSION
 from ...api.work import MoverResources
 from ..names import OWNER_ANNOTATION, label_of
-from .request import RequestBase
+from .manifest import Document
 from .work import job_name
 
 JSON = dict[str, Any]
@@ -101,7 +101,7 @@ def job_of(order: Order) -> JSON:
     return {"metadata": meta, "spec": spec}
 
 
-def config_map_of(order: Order, job: JSON, request: RequestBase) -> JSON:
+def config_map_of(order: Order, job: JSON, request: Document) -> JSON:
     """The request, which goes with its Job; ValueError when it is too large for a ConfigMap."""
     text = request.model_dump_json(by_alias=True, exclude_none=True)
     if len(text.encode()) > LARGEST_REQUEST:

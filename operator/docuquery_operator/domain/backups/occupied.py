@@ -22,6 +22,13 @@ WORDS = {
     "Restore": "replaces the data of the same Stack",
     "Maintenance": "maintains the data of the same Stack",
 }
+# Tasks of a MaintenanceWindow that work on a store, or restart it, and so keep others from it.
+TASK_STORES: Mapping[str, frozenset[str]] = {
+    "VacuumDatabase": frozenset({"postgres"}),
+    "AnalyzeTables": frozenset({"postgres"}),
+    "OptimizeCollections": frozenset({"qdrant"}),
+    "UpdateImages": STORES,
+}
 # What each of them must not meet. Several backups may run side by side: they only read.
 EXCLUDES: dict[Doing, tuple[Doing, ...]] = {
     "Backup": ("Restore", "Maintenance"),
@@ -44,10 +51,16 @@ class Occupant:
         return f"{self.kind} {self.name} {'waits for its turn: it ' if self.waits else ''}{WORDS[self.doing]}"
 
 
-def occupants(stack: str, backups: Iterable[Mapping[str, Any]], restores: Iterable[Mapping[str, Any]]) -> list[Occupant]:
-    """Of this Stack, from BackupJobs and RestoreJobs of its namespace as the API server has them."""
+def occupants(
+    stack: str,
+    backups: Iterable[Mapping[str, Any]],
+    restores: Iterable[Mapping[str, Any]],
+    windows: Iterable[Mapping[str, Any]] = (),
+) -> list[Occupant]:
+    """Of this Stack, from the BackupJobs, RestoreJobs and MaintenanceWindows of its namespace as the API server has them."""
     found = [each for backup in backups if (each := _backup(stack, backup)) is not None]
-    return found + [each for restore in restores if (each := _restore(stack, restore)) is not None]
+    found += [each for restore in restores if (each := _restore(stack, restore)) is not None]
+    return found + [each for window in windows if (each := _window(stack, window)) is not None]
 
 
 def in_the_way(
@@ -87,6 +100,15 @@ def _restore(stack: str, restore: Mapping[str, Any]) -> Occupant | None:
         return Occupant("Restore", "RestoreJob", name)
     waits = any(c.get("type") == WAITING and c.get("status") == "True" for c in status.get("conditions") or [])
     return Occupant("Restore", "RestoreJob", name, waits=True) if waits else None
+
+
+def _window(stack: str, window: Mapping[str, Any]) -> Occupant | None:
+    spec, tasks = window.get("spec") or {}, (window.get("status") or {}).get("tasks") or []
+    if (spec.get("stackRef") or {}).get("name") != stack:
+        return None
+    at_work = [TASK_STORES.get(task.get("type"), frozenset()) for task in tasks if task.get("state") == "Running"]
+    stores = frozenset[str]().union(*at_work)
+    return Occupant("Maintenance", "MaintenanceWindow", window["metadata"]["name"], stores=stores) if stores else None
 
 
 def replaces(restore: Mapping[str, Any], stack: str) -> bool:

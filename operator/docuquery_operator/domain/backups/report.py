@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from ...api.common import Time
+from ..task_outcome import TaskOutcome
 from .manifest import CatalogueEntry, Document, Verdict
 
 
@@ -84,6 +85,7 @@ class Result(Document):
     catalogue: CatalogueReport | None = None
     plan: PlanReport | None = None
     reconciled: ReconcileReport | None = None
+    outcome: TaskOutcome | None = None
     warnings: list[str] = []
 
 

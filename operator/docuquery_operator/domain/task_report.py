@@ -1,0 +1,93 @@
+"""All that the tasks of one opening have found, as its ConfigMap keeps it: bounded, and read back by type. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from ..api.common import API_VERSION
+from ..api.maintenance_window import MaintenanceWindow, TaskType
+from .task_outcome import Finding, Series, Table, TaskOutcome
+
+KEY_SUFFIX = ".outcome.json"
+# Sixteen tasks of this size, and a page and its JSON beside them, fit into the 1 MiB of a ConfigMap.
+LARGEST = 40_000
+REPORT_LABEL = "ops.docuquery.ai/report"
+# No object has this uid: what belongs to it is collected by Kubernetes.
+NOBODY = "00000000-0000-0000-0000-000000000000"
+
+
+def key_of(type_: TaskType) -> str:
+    """Key of a task's outcome in the data."""
+    return f"{type_.value}{KEY_SUFFIX}"
+
+
+def outcome_in(data: Mapping[str, str], type_: TaskType) -> TaskOutcome | None:
+    """What a task has found; None when nothing readable is there."""
+    text = data.get(key_of(type_))
+    try:
+        return TaskOutcome.model_validate_json(text) if text else None
+    except ValidationError:
+        return None
+
+
+def outcomes(data: Mapping[str, str]) -> dict[TaskType, TaskOutcome]:
+    """All that were kept, in the order of the types."""
+    found = {type_: outcome_in(data, type_) for type_ in TaskType}
+    return {type_: outcome for type_, outcome in found.items() if outcome is not None}
+
+
+def text_of(outcome: TaskOutcome, largest: int = LARGEST) -> str:
+    """As it is kept. What does not fit loses points of its curves, then rows of its longest tables, and says so."""
+    text = outcome.model_dump_json()
+    while len(text.encode()) > largest:
+        smaller = _smaller(outcome)
+        if smaller == outcome:
+            break
+        outcome, text = smaller, smaller.model_dump_json()
+    return text
+
+
+def _smaller(outcome: TaskOutcome) -> TaskOutcome:
+    points = max((len(s.points) for s in outcome.series), default=0)
+    rows = max((len(t.rows) for t in outcome.tables), default=0)
+    if points > 100 or (points > 2 and rows <= 10):
+        return _cut(outcome, {"series": tuple(_thinned(s) if len(s.points) == points else s for s in outcome.series)})
+    if rows > 1:
+        return _cut(outcome, {"tables": tuple(_halved(t) if len(t.rows) == rows else t for t in outcome.tables)})
+    if outcome.tables or outcome.series or len(outcome.findings) > 1:
+        kept = outcome.findings[: max(1, len(outcome.findings) // 2)]
+        return _cut(outcome, {"tables": (), "series": (), "findings": kept})
+    return outcome
+
+
+def _cut(outcome: TaskOutcome, changes: Mapping[str, Any]) -> TaskOutcome:
+    told = Finding(rank="Info", text="not all figures were kept: rows, points or findings were left out")
+    findings: Sequence[Finding] = changes.get("findings", outcome.findings)
+    kept = tuple(f for f in findings if f != told)
+    return outcome.model_copy(update={**changes, "findings": (*kept, told)})
+
+
+def _thinned(series: Series) -> Series:
+    """Every second point, and the last."""
+    points = series.points[::2]
+    return series.model_copy(update={"points": points if points[-1] == series.points[-1] else (*points, series.points[-1])})
+
+
+def _halved(table: Table) -> Table:
+    return table.model_copy(update={"rows": table.rows[: len(table.rows) // 2]})
+
+
+def config_map(window: MaintenanceWindow, name: str, data: Mapping[str, str]) -> dict[str, Any]:
+    """It goes with its window."""
+    meta = window.metadata
+    reference = {"apiVersion": API_VERSION, "kind": "MaintenanceWindow", "name": meta.name, "uid": meta.uid}
+    labels = {"app.kubernetes.io/managed-by": "docuquery-operator", REPORT_LABEL: "maintenance-window"}
+    return {"metadata": {"name": name, "labels": labels, "ownerReferences": [reference]}, "data": dict(data)}
+
+
+def released(name: str) -> dict[str, Any]:
+    """Patch that lets a report go: Kubernetes collects what belongs to nobody, and the operator needs no right to delete."""
+    return {"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": name, "uid": NOBODY}]}}
