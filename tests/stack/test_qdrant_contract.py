@@ -228,6 +228,15 @@ def test_points_survive_a_restart(double: QdrantDouble) -> None:
     assert http("POST", f"{double.url}/collections/documents/points/count", {"exact": True}).json()["result"]["count"] == 300
 
 
+def test_an_empty_filter_deletes_all_points(double: QdrantDouble) -> None:
+    """An empty filter matches everything, in all shards."""
+    http("PUT", f"{double.url}/collections/documents", {"vectors": {"size": 8, "distance": "Dot"}, "shard_number": 2})
+    fill(double, 100)
+    url = f"{double.url}/collections/documents/points"
+    assert http("POST", f"{url}/delete?wait=true", {"filter": {}}).status == 200
+    assert http("POST", f"{url}/count", {"exact": True}).json()["result"]["count"] == 0
+
+
 def test_scroll_pages_over_all_shards(double: QdrantDouble) -> None:
     """Every point once, in order."""
     http("PUT", f"{double.url}/collections/documents", {"vectors": {"size": 8, "distance": "Dot"}, "shard_number": 3})

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from qdrant_edge import CountRequest, EdgeShard, Query, QueryRequest, Record, Sample, ScrollRequest, UpdateOperation
+from qdrant_edge import CountRequest, EdgeShard, Filter, Query, QueryRequest, Record, Sample, ScrollRequest, UpdateOperation
 
 from qdrant_double import config, convert
 from qdrant_double.errors import WrongInputError
@@ -143,9 +143,12 @@ class Collection:
             raise WrongInputError(
                 "Format error in JSON body: data did not match any variant of untagged enum PointsSelector"
             )
-        matching = convert.condition_filter(body.get("filter"))
-        ids = [convert.point_id(each) for each in body.get("points", [])]
-        operation = UpdateOperation.delete_points_by_filter(matching) if matching else UpdateOperation.delete_points(ids)
+        if "filter" in body:
+            # An empty filter matches every point.
+            matching = convert.condition_filter(body["filter"]) or Filter()
+            operation = UpdateOperation.delete_points_by_filter(matching)
+        else:
+            operation = UpdateOperation.delete_points([convert.point_id(each) for each in body["points"]])
         with self._lock:
             for shard in self._shards:
                 shard.update(operation)
