@@ -51,7 +51,8 @@ class ErrorGroups:
     """The errors of all pods. dropped: errors that are in no group any more; a group that came back counts from then on."""
 
     def __init__(self, since: datetime, until: datetime) -> None:
-        self._since, self._length = since, max((until - since) / BUCKETS, timedelta(seconds=1))
+        self.since, self.until = since, until
+        self._length = max((until - since) / BUCKETS, timedelta(seconds=1))
         self.groups: dict[tuple[str, str], Group] = {}
         self.counts: dict[str, list[int]] = {}
         self.errors: dict[str, int] = {}
@@ -68,8 +69,8 @@ class ErrorGroups:
         """One error."""
         self.looked_at(component, 0)
         self.errors[component] += 1
-        if at is not None and (place := int((at - self._since) / self._length)) in range(BUCKETS):
-            self.counts[component][place] += 1
+        if at is not None and self.since <= at <= self.until:
+            self.counts[component][min(BUCKETS - 1, int((at - self.since) / self._length))] += 1
         key = (component, fingerprint(event.message))
         group = self.groups.get(key)
         if group is None:
@@ -96,7 +97,7 @@ class ErrorGroups:
             Series(
                 name=f"errors: {name}",
                 unit="errors",
-                points=tuple((self._since + self._length * n, float(c)) for n, c in enumerate(counts)),
+                points=tuple((self.since + self._length * n, float(c)) for n, c in enumerate(counts)),
             )
             for name, counts in sorted(self.counts.items())
         )
@@ -133,9 +134,8 @@ class _Open:
 class ErrorReader:
     """Feed it the bytes of one container's log, each line with its time and a space before it, then finish."""
 
-    def __init__(self, groups: ErrorGroups, component: str, pod: str, until: datetime | None = None) -> None:
+    def __init__(self, groups: ErrorGroups, component: str, pod: str) -> None:
         self._groups, self._component, self._pod = groups, component, pod
-        self._until = until
         self._rest = b""
         self._skipping = False
         self._open: _Open | None = None
@@ -200,7 +200,7 @@ class ErrorReader:
     def _close(self) -> None:
         if self._open is not None:
             event, self._open = self._open, None
-            if self._until is None or event.at is None or event.at <= self._until:
+            if event.at is None or self._groups.since <= event.at <= self._groups.until:
                 self._groups.add(self._component, self._pod, event.at, event.event())
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ...api.maintenance_window import TaskType
-from . import health_check
+from . import error_rate, health_check
 from .base import TaskKind
 
-_KINDS: tuple[TaskKind, ...] = (health_check.KIND,)
+_KINDS: tuple[TaskKind, ...] = (health_check.KIND, error_rate.KIND)
 TASKS: Mapping[TaskType, TaskKind] = {kind.type: kind for kind in _KINDS}

@@ -1,0 +1,40 @@
+"""What a task gets, around the simulated world."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from docuquery_operator.api.maintenance_window import MaintenanceWindow
+from docuquery_operator.api.stack import Stack
+from docuquery_operator.catalogue.tasks.base import TaskContext
+from docuquery_operator.ports import STACK
+from tests.fakes.rig import NAMESPACE, Rig
+
+
+def context(
+    rig: Rig, task: dict[str, Any], components: Sequence[str] = (), stopping: Callable[[], str] = lambda: ""
+) -> TaskContext:
+    """A window with this one task, open now."""
+    stack = Stack.model_validate(rig.server.find(STACK, NAMESPACE, "docuquery"))
+    spec = {
+        "stackRef": {"name": "docuquery"},
+        "components": list(components),
+        "schedule": {"at": "2026-11-29T03:00:00Z"},
+        "duration": "1h",
+        "tasks": [task],
+    }
+    metadata = {"name": "w", "namespace": NAMESPACE, "uid": "u-1"}
+    window = MaintenanceWindow.model_validate({"metadata": metadata, "spec": spec})
+    life = rig.life
+    return TaskContext(
+        ports=life.ports,
+        stack=stack,
+        window=window,
+        task=window.spec.tasks[0],
+        attempt_id="t-20261129T030000Z-00000000",
+        since=rig.clock.now(),
+        timeout=60.0,
+        health=lambda: life.prober.health(stack),
+        stopping=stopping,
+    )
