@@ -11,7 +11,7 @@ from docuquery_operator.controllers.maintenance_window import MaintenanceWindowC
 from docuquery_operator.ports import MAINTENANCE_WINDOW, Conflict, Key
 from tests.controllers.test_between_intent_and_effect import restarts
 from tests.fakes.faults import Faults, KilledError
-from tests.fakes.rig import NAMESPACE, Rig, condition
+from tests.fakes.rig import NAMESPACE, Rig, condition, steps
 
 pytestmark = pytest.mark.timeout(240)
 KEY = Key(MAINTENANCE_WINDOW.plural, NAMESPACE, "w")
@@ -71,6 +71,61 @@ async def test_a_window_over_another_component_holds_nothing_back() -> None:
     rig.freeze()
     status = await rig.run(rig.incident())
     assert (status["phase"], restarts(rig)) == ("Resolved", 1)
+
+
+async def test_a_restart_that_has_begun_is_finished_and_verified_when_a_window_opens() -> None:
+    """Half a rollout is no safe point: the next one is after the verdict."""
+    rig = Rig()
+    rig.freeze()
+    key = rig.incident()
+    await rig.run(key, until=lambda s: any(x["state"] == "Running" for x in s.get("steps", [])))
+    put(rig, 0, effects={"healing": "Block"})
+    rig.clock.advance(1)
+    status = await rig.run(key)
+    assert (status["phase"], restarts(rig), steps(status)) == ("Resolved", 1, [("restartWorkload", "Healed")])
+    said = [d for d in status["decisions"] if d["reason"] == "StepFinishes"]
+    assert [d["step"] for d in said] == ["restartWorkload"]
+    assert "'w' has opened" in said[0]["message"]
+
+
+async def test_after_the_verdict_no_other_step_begins() -> None:
+    rig = Rig()
+    rig.freeze()
+    key = rig.incident()
+    await rig.run(key, until=lambda s: any(x["state"] == "Running" for x in s.get("steps", [])))
+    put(rig, 0, duration="20m", effects={"healing": "Block"})
+    rig.clock.listen(lambda now: rig.simulator.break_process("postgres-0", now))
+    status = await rig.run(key, seconds=600)
+    assert restarts(rig) == 1, "the restart has not helped, and whatever would come next waits"
+    assert [s["state"] for s in status["steps"]] == ["NotHealed"]
+
+
+async def test_what_consists_of_parts_stands_still_between_two_of_them_and_goes_on_at_the_end() -> None:
+    rig = Rig()
+    rig.idle_sessions(30)
+    everything = dict(rig.database.sessions)
+    key = rig.incident()
+    await rig.run(key, until=lambda _: bool(rig.database.ended))
+    left = rig.database.ended[:10]
+    rig.database.sessions.update({s: everything[s] for s in left})
+    put(rig, 0, effects={"healing": "Block"})
+    rig.clock.advance(1)
+    status = await rig.run(key, seconds=400)
+    assert all(s in rig.database.sessions for s in left), "ended while the window blocks healing"
+    assert (condition(status, "HealBlocked"), status["steps"][0]["state"]) == ("StepHeld", "Running")
+    assert "stands between two parts; 10 of 25" in status["decisions"][-1]["message"]
+    rig.clock.advance(200)
+    status = await rig.run(key)
+    assert (status["phase"], steps(status)) == ("Resolved", [("terminateIdleSessions", "Healed")])
+
+
+@pytest.mark.parametrize(("named", "healed"), [("DatabaseConnectionFailure", True), ("RedisConnection", False)])
+async def test_only_named_runbooks_heal(named: str, healed: bool) -> None:
+    rig = Rig()
+    put(rig, 0, effects={"healing": "Runbooks", "runbooks": [named]})
+    rig.freeze()
+    await rig.run(rig.incident(), seconds=300)
+    assert restarts(rig) == int(healed)
 
 
 async def test_an_operator_that_dies_at_any_call_opens_and_closes_once() -> None:

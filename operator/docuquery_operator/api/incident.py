@@ -261,6 +261,19 @@ class EscalationEntry(ApiModel):
     receipts: Annotated[list[Line], Field(max_length=8, description="Receipts of the channels")] = []
 
 
+class Paging(ApiModel):
+    """What open maintenance windows make of the paging of this incident."""
+
+    effect: Annotated[
+        Literal["Mute", "Downgrade"], Field(description="Mute: nobody is told; Downgrade: told as one severity lower")
+    ]
+    windows: Annotated[list[Name], Field(max_length=8, description="MaintenanceWindows that do so")]
+    since: Annotated[Time, Field(description="Since when")]
+    until: Annotated[Time, Field(description="When it ends by their schedules")]
+    ended_at: Annotated[Time | None, Field(description="When it ended")] = None
+    held_seconds: Annotated[int, Field(ge=0, description="Time muted so far in this round; no deadline counts it")] = 0
+
+
 NotificationState = Literal["Due", "Sent", "Failed", "NotNeeded"]
 
 
@@ -337,6 +350,7 @@ class IncidentStatus(StatusModel):
     acknowledgement: Annotated[AckState | None, Field(description="Who has taken it, and until when that holds")] = None
     deadlines: Annotated[Deadlines | None, Field(description="What people must do by when")] = None
     escalation: Annotated[list[EscalationEntry], Field(max_length=8, description="Escalation path")] = []
+    paging: Annotated[Paging | None, Field(description="What maintenance windows make of the paging")] = None
     notifications: Annotated[list[Notification], Field(max_length=64, description="The outbox")] = []
     times: Annotated[Times, Field(description="When what happened")] = Times()
     timeline: Annotated[list[TimelineEntry], Field(max_length=TIMELINE_KEPT, description="The story, newest last")] = []

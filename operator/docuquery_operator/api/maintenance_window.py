@@ -22,7 +22,9 @@ from .common import (
     Percent,
     Resource,
     ServerDefault,
+    Severity,
     Time,
+    TypeName,
 )
 from .schedule import TimeZone, WindowSchedule
 
@@ -43,13 +45,33 @@ _WINDOW_LENGTH = Cel(
 class Effects(ApiModel):
     """What the open window changes."""
 
+    cel_rules: ClassVar[tuple[Cel, ...]] = (
+        Cel(
+            "(has(self.healing) && self.healing == 'Runbooks') == (has(self.runbooks) && size(self.runbooks) > 0)",
+            "healing: Runbooks goes with runbooks, the incident types that may be healed, such as [RedisConnection]",
+        ),
+        Cel(
+            "!has(self.pierce) || size(self.pierce) == 0 || !has(self.paging) || self.paging != 'None'",
+            "pierce has a meaning only with paging: Mute or Downgrade",
+        ),
+    )
+
     paging: Annotated[
         Literal["Mute", "Downgrade", "None"],
         Field(description="Mute: nobody is paged; Downgrade: one severity lower; None: as always"),
     ] = "Mute"
+    pierce: Annotated[
+        list[Severity],
+        ListSet(),
+        Field(max_length=4, description="Severities that page all the same, such as [P0]; default: none"),
+    ] = []
     healing: Annotated[
-        Literal["Allow", "Block"], Field(description="Block: no healing action starts while the window is open")
+        Literal["Allow", "Block", "Runbooks"],
+        Field(description="Block: no healing step begins while it is open; Runbooks: only those of `runbooks` begin"),
     ] = "Allow"
+    runbooks: Annotated[
+        list[TypeName], ListSet(), Field(max_length=32, description="Incident types that may be healed all the same")
+    ] = []
     alertmanager_silence: Annotated[bool, Field(description="Keep a silence in Alertmanager while it is open")] = False
     status_page: Annotated[bool, Field(description="Show the window on the status page")] = True
 

@@ -20,13 +20,13 @@ from ..catalogue import shared
 from ..catalogue.actions import ACTIONS
 from ..catalogue.base import PlanContext, Round, undoable
 from ..catalogue.runbooks import problem_of, shipped
-from ..domain import maintenance, parameters
+from ..domain import effects, maintenance, parameters
 from ..domain.backups.occupied import replaces
 from ..domain.outbox import CHANNEL_FAILURE, excluded
 from ..domain.pods import foreign_rollout
 from ..domain.rollout import gap, restarted_at, share
 from ..domain.verification import to_put_back
-from ..domain.world import Effect, EffectState, PlannedStep, Problem, Refusal, Risk, Target, World
+from ..domain.world import Effect, EffectState, PlannedStep, Problem, Quiet, Refusal, Risk, Target, World
 from ..ports import (
     MAINTENANCE_WINDOW,
     RESTORE_JOB,
@@ -75,7 +75,10 @@ class Gatherer:
         if isinstance(stack, Problem):
             return replace(base, problem=stack)
         if incident.spec.type == CHANNEL_FAILURE:
+            # That nobody can be told is never muted.
             return replace(base, stack=stack, problem=_channel_problem(incident, stack))
+        if stack.spec.communication.channels:
+            base = replace(base, quiets=await self._quiets(stack))
         chosen = await self.runbook(namespace, incident.spec.type)
         world = replace(base, stack=stack, runbook=chosen.spec, runbook_source=chosen.source, problem=chosen.problem)
         if chosen.spec is None or chosen.problem is not None:
@@ -110,9 +113,9 @@ class Gatherer:
         world = replace(world, streak=seen.streak, planner=_planner(stack, world.component, seen))
         if mode is HealMode.OBSERVE and busy is None:
             return world
-        return await self._for_acting(status, stack, step, world)
+        return await self._for_acting(incident.spec.type, status, stack, step, world)
 
-    async def _for_acting(self, status: IncidentStatus, stack: Stack, step: Step | None, world: World) -> World:
+    async def _for_acting(self, kind: str, status: IncidentStatus, stack: Stack, step: Step | None, world: World) -> World:
         assert world.streak is not None
         about_to = world.streak.symptom_rounds >= stack.spec.detection.failures and world.streak.verdict.symptom is True
         journal = any(s.attempt_id for s in status.steps)
@@ -127,10 +130,14 @@ class Gatherer:
         effect = await self._effect(step, namespace) if step is not None else None
         begun = effect is not None and effect.state is not EffectState.ABSENT
         if about_to and not begun:
-            windows = await guard("the maintenance windows", lambda: self._blocking_windows(stack), {})
+            windows = await guard("the maintenance windows", lambda: self._blocking(stack, kind), {})
             targets = await guard("the rollouts", lambda: self.targets(stack), {})
             restoring = await guard("the restores", lambda: self._restoring(stack), "")
             world = replace(world, blocking_windows=windows, restoring=restoring, targets=targets)
+        elif begun:
+            # Nothing begins here: whether it stands still at a safe point may rest on what was read just now.
+            windows = await guard("the maintenance windows", lambda: self._blocking(stack, kind, fresh=False), {})
+            world = replace(world, blocking_windows=windows)
         undone = await self._undone(to_put_back(status), namespace)
         return replace(world, effect=effect, undone=undone, failed_lookups=tuple(failed))
 
@@ -226,13 +233,25 @@ class Gatherer:
     def _round(self, stack: Stack) -> Round:
         return Round(stack, self._ports, 3.0, self._ports.clock.now())
 
-    async def _blocking_windows(self, stack: Stack) -> Mapping[str, str]:
-        found = []
-        for obj in await self._ports.cluster.list(MAINTENANCE_WINDOW, stack.metadata.namespace):
-            # One that cannot be read opens never; it says so itself.
-            with suppress(ValidationError):
-                found.append(MaintenanceWindow.model_validate(obj))
-        return maintenance.blocking(found, stack.metadata.name, self._ports.clock.now())
+    async def _windows(self, namespace: str, fresh: bool = False) -> Sequence[MaintenanceWindow]:
+        """Windows of the namespace, at most one second old; what is open is computed from their schedules."""
+
+        async def read() -> Sequence[MaintenanceWindow]:
+            return readable(await self._ports.cluster.list(MAINTENANCE_WINDOW, namespace))
+
+        found: Sequence[MaintenanceWindow] = await self._view(("windows", namespace), read, fresh)
+        return found
+
+    async def _quiets(self, stack: Stack) -> tuple[Quiet, ...] | None:
+        try:
+            found = await self._windows(stack.metadata.namespace)
+        except ApiError:
+            return None
+        return effects.quiets(found, stack.metadata.name, self._ports.clock.now())
+
+    async def _blocking(self, stack: Stack, incident_type: str, fresh: bool = True) -> Mapping[str, str]:
+        found = await self._windows(stack.metadata.namespace, fresh)
+        return maintenance.blocking(found, stack.metadata.name, incident_type, self._ports.clock.now())
 
     async def _restoring(self, stack: Stack) -> str:
         """The RestoreJob that replaces the Stack's data just now."""
@@ -251,6 +270,15 @@ class Gatherer:
             own = self._ports.self.is_of(round_.namespace, component.workload.name)
             found[name] = Target(at, revision, own, gap(workload), share(workload), restarted_at(workload))
         return found
+
+
+def readable(objects: Sequence[dict[str, Any]]) -> list[MaintenanceWindow]:
+    """Windows; one that cannot be read opens never, and says so itself."""
+    found = []
+    for obj in objects:
+        with suppress(ValidationError):
+            found.append(MaintenanceWindow.model_validate(obj))
+    return found
 
 
 async def _guarded(failed: list[str], what: str, read: Callable[[], Awaitable[Any]], default: Any) -> Any:

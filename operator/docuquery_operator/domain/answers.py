@@ -6,7 +6,7 @@ from datetime import datetime
 
 from ..api.communication import Communication
 from ..api.incident import Acknowledged, Phase
-from . import escalation
+from . import effects, escalation
 from .draft import Draft
 from .lifecycle import severity_of
 from .world import World
@@ -61,8 +61,9 @@ def _expire(d: Draft) -> None:
 
 def _response(d: Draft) -> None:
     opened, current = d.status.times.opened_at, d.status.deadlines
-    if opened is None or current is None or d.status.phase is Phase.RESOLVED:
+    if opened is None or current is None or d.status.phase is Phase.RESOLVED or effects.muted(d.status):
         return
+    opened = effects.clock_from(d.status, opened)
     changed, news = escalation.response(current, opened, d.status.times.acknowledged_at, d.now)
     d.update(deadlines=changed)
     for item in news:

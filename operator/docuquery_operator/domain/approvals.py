@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from ..api.common import HealMode, Severity, format_time
 from ..api.incident import Approval, Step, StepState
-from . import lifecycle
+from . import effects, lifecycle
 from .draft import Draft
 from .world import PlannedStep, Risk
 
@@ -108,7 +108,7 @@ def _ask(d: Draft, planned: PlannedStep, name: str, cause: str) -> None:
         state=StepState.AWAITING_APPROVAL,
         plan=dict(planned.plan),
         plan_digest=plan_digest(d, planned, name, cause),
-        approval_until=d.now + APPROVAL_TIME[lifecycle.severity_of(d.status)],
+        approval_until=effects.asked_from(d) + APPROVAL_TIME[lifecycle.severity_of(d.status)],
         summary=planned.summary[:512],
     )
     d.put_step(step)

@@ -7,7 +7,7 @@ from datetime import timedelta
 from ..api.common import HealMode, Severity, delta, format_time
 from ..api.communication import Communication
 from ..api.incident import Deadlines, IncidentStatus, Phase, StepState, Times
-from . import escalation, rails
+from . import effects, escalation, rails
 from .draft import Draft, as_written
 from .world import Refusal, World
 
@@ -31,7 +31,7 @@ def open_incident(d: Draft, w: World) -> None:
 
 
 def _settings(d: Draft, w: World) -> None:
-    before = d.status.severity
+    before = effects.paged_as(d.status) if d.status.severity is not None else None
     severity = d.incident.spec.severity or (w.runbook.severity if w.runbook else before)
     d.update(
         severity=severity,
@@ -39,15 +39,17 @@ def _settings(d: Draft, w: World) -> None:
         runbook=w.runbook_source or d.status.runbook,
         mode=effective_mode(d, w) if w.stack else d.status.mode,
     )
-    opened, known = d.status.times.opened_at, d.status.deadlines
+    opened = d.status.times.opened_at
     if severity is None or opened is None:
         return
+    effects.keep_paging(d, w)
+    known, paged = d.status.deadlines, effects.paged_as(d.status)
     talk = w.stack.spec.communication if w.stack else Communication()
     if known is not None:
-        if before is not None and severity < before:
-            _raised(d, severity, talk, known)
+        if before is not None and paged < before:
+            _raised(d, paged, talk, known)
         return
-    d.update(deadlines=escalation.deadlines(severity, talk, opened), escalation=escalation.path(severity, talk, opened))
+    d.update(deadlines=escalation.deadlines(paged, talk, opened), escalation=escalation.path(paged, talk, opened))
 
 
 def _raised(d: Draft, severity: Severity, talk: Communication, known: Deadlines) -> None:
@@ -97,6 +99,7 @@ def _reopen(d: Draft, w: World) -> None:
         acknowledgement=None,
         deadlines=None,
         escalation=[],
+        paging=None,
         report=None,
         times=Times(detected_at=as_written(d.incident.spec.refired_at), opened_at=d.now),
     )

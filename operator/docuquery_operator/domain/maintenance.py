@@ -15,6 +15,7 @@ from ..api.common import Condition, delta
 from ..api.maintenance_window import (
     NEXT_SHOWN,
     ActiveWindow,
+    Effects,
     MaintenanceWindow,
     MaintenanceWindowStatus,
     PastWindow,
@@ -72,16 +73,20 @@ def open_span(window: MaintenanceWindow, now: datetime) -> Span | None:
     return span if span.contains(now) and _in_time(window, begin, now) else None
 
 
-def blocking(windows: Iterable[MaintenanceWindow], stack: str, now: datetime) -> Mapping[str, str]:
-    """Windows that block healing at this instant: the name of one by component, or by WHOLE_STACK."""
+def blocking(windows: Iterable[MaintenanceWindow], stack: str, incident_type: str, now: datetime) -> Mapping[str, str]:
+    """Windows that block healing of such incidents at this instant: the name of one by component, or by WHOLE_STACK."""
     found: dict[str, str] = {}
     for window in sorted(windows, key=lambda w: w.metadata.name):
         spec = window.spec
-        if spec.stack_ref.name != stack or spec.effects.healing != "Block" or open_span(window, now) is None:
+        if spec.stack_ref.name != stack or _allows(spec.effects, incident_type) or open_span(window, now) is None:
             continue
         for component in spec.components or [WHOLE_STACK]:
             found.setdefault(component, window.metadata.name)
     return found
+
+
+def _allows(effects: Effects, incident_type: str) -> bool:
+    return effects.healing == "Allow" or (effects.healing == "Runbooks" and incident_type in effects.runbooks)
 
 
 def decide(window: MaintenanceWindow, components: frozenset[str] | None, now: datetime) -> Plan:

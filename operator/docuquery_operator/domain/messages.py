@@ -9,9 +9,9 @@ from typing import Literal
 
 from ..api.common import Severity, delta, format_time
 from ..api.communication import Communication
-from ..api.incident import Incident, IncidentStatus, Notification, Phase, Step
+from ..api.incident import Incident, IncidentStatus, Notification, Paging, Phase, Step
 from ..api.stack import Stack
-from . import people
+from . import effects, people
 from .redaction import redact
 
 Kind = Literal["trigger", "update", "acknowledge", "resolve"]
@@ -69,7 +69,7 @@ def message(incident: Incident, stack: Stack, note: Notification, now: datetime)
     """The message of one entry of the outbox, from the incident as it is now."""
     status = incident.status or IncidentStatus()
     talk, uid = stack.spec.communication, incident.metadata.uid
-    severity = status.severity or Severity.P2
+    severity = effects.paged_as(status)
     first = min(talk.escalation, key=lambda s: delta(s.after)).to if talk.escalation else note.to
     return Message(
         key=f"{uid}/{note.key}",
@@ -157,9 +157,21 @@ def _what(incident: Incident, status: IncidentStatus, stack: Stack, now: datetim
     ]
     if incident.spec.description:
         lines.append(f"Seen: {_line(incident.spec.description)}")
+    if status.paging is not None:
+        lines.append(_paging(status, status.paging))
     if cause is not None:
         lines.append(f"Cause: {cause.name} (confidence {cause.confidence}): {_line(cause.message)}")
     return lines
+
+
+def _paging(status: IncidentStatus, paging: Paging) -> str:
+    """Why it is told late, or as less than it is."""
+    names = ", ".join(paging.windows)
+    since, until = (f"{format_time(t)[:19]}Z" for t in (paging.since, paging.ended_at or paging.until))
+    if paging.effect == "Mute":
+        return f"Muted: from {since} to {until} by maintenance window {names}"
+    what = f"told as {effects.paged_as(status)} instead of {status.severity}" if paging.ended_at is None else "told as less"
+    return f"Downgraded: {what} from {since} to {until} by maintenance window {names}"
 
 
 def _tried(status: IncidentStatus) -> list[str]:

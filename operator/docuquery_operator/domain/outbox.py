@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from ..api.communication import ChannelName, Communication
 from ..api.incident import Incident, IncidentStatus, Notification, Phase, StepState
-from . import escalation, lifecycle
+from . import effects, escalation, lifecycle
 from .draft import Draft
 from .sending import ALERTING, SHARED
 from .world import Delivery, World
@@ -67,17 +67,22 @@ class _Book:
         self.notes += fresh
         return bool(fresh)
 
+    @property
+    def route(self) -> list[str]:
+        """Channels of the severity that it is told as."""
+        found: list[str] = getattr(self.talk.routes, effects.paged_as(self.status).value)
+        return found
+
     def usable(self, to: str) -> list[str]:
         """Channels that the Stack has, that can reach the group, in the order of the route and then of the fallback."""
-        route = getattr(self.talk.routes, lifecycle.severity_of(self.status).value)
+        route = self.route
         ordered = [*route, *(c for c in FALLBACK if c not in route)]
         return [c for c in ordered if c in self.talk.channels and c != self.excluded and _reaches(self.talk, c, to)]
 
     def routed(self, to: str) -> list[str]:
         """The severity's channels, or the first of the others where the Stack has none of them."""
-        route = getattr(self.talk.routes, lifecycle.severity_of(self.status).value)
         usable = self.usable(to)
-        return [c for c in usable if c in route] or usable[:1]
+        return [c for c in usable if c in self.route] or usable[:1]
 
     def first(self, to: str, wanted: Iterable[str]) -> list[str]:
         """The first of these channels, or of whatever there is."""
@@ -203,7 +208,10 @@ def _order(book: _Book) -> None:
     if book.over:
         _resolved(book)
         return
-    for say in (_answers, _step, _people, _updates):
+    _answers(book)
+    if effects.muted(book.status):
+        return
+    for say in (_step, _people, _updates):
         say(book)
 
 
@@ -242,7 +250,7 @@ def _step(book: _Book) -> None:
     path, step = escalation.next_step(book.status.escalation, book.acknowledged, book.d.now)
     if step is not None:
         channels = book.routed(step.to)
-        severity = lifecycle.severity_of(book.status)
+        severity = effects.paged_as(book.status)
         if channels:
             book.put("Step", f"r{book.status.round}/{severity}/{step.to}", step.to, channels)
             book.d.update(escalation=path)
@@ -328,7 +336,12 @@ def _send(book: _Book, w: World) -> None:
 
 
 def _held(book: _Book, note: Notification) -> bool:
-    """Somebody has it: a call that did not get through waits until that expires. An alert begins after its last ended."""
+    """Somebody has it: a call that did not get through waits until that expires. An alert begins after its last ended.
+
+    What a maintenance window mutes waits for its end.
+    """
+    if effects.muted(book.status) and note.what not in effects.NEVER_MUTED:
+        return True
     if note.what == "AckExpired" and book.acknowledged:
         return True
     if note.what == "Step" and book.acknowledged:

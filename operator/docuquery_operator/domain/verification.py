@@ -50,12 +50,18 @@ def may_advance(d: Draft, w: World, step: Step) -> bool:
     if w.stack is None or not step.attempt_id or step.effect_at is not None or not w.leading:
         return False
     if not _absent(w):
-        return True
+        return not _waits(w, step)
     if step.state is StepState.RUNNING:
         # It was there, and somebody has taken it back: that is not undone again.
         return False
     stands = rails.standing(w, w.stack, d.status.mode, step, d.now)
     return _quorum(w, True, w.stack.spec.detection.failures) and rails.named(w.stack, step) and stands is None
+
+
+def _waits(w: World, step: Step) -> bool:
+    """At its safe point: a window blocks healing, and what is left of the effect are parts that have not begun."""
+    parts = w.effect is not None and w.effect.state is EffectState.IN_PROGRESS and w.effect.in_parts
+    return parts and bool(rails.blocked_by(w, step.component or ""))
 
 
 def is_watched(w: World, step: Step) -> bool:
@@ -80,12 +86,7 @@ def _before_effect(d: Draft, w: World, stack: Stack, step: Step) -> Step:
     if refusal is not None:
         blocked(d, refusal, step.name)
         return step
-    if d.status.holds("HealBlocked"):
-        step = step.model_copy(update={"started_at": d.now})
-        d.put_step(step)
-        d.condition("HealBlocked", False, "Acting", step.summary)
-        d.condition("NeedsHuman", False, "Acting", step.summary)
-        d.summary(f"{step.name}: {step.summary}")
+    step = _goes_on(d, step)
     if _overdue(d, w, step):
         entered = any(ledger.find(step.attempt_id or "") for ledger in w.ledgers.values())
         state = _verdict_on_time_out(w.streak) if entered else StepState.SKIPPED
@@ -93,6 +94,32 @@ def _before_effect(d: Draft, w: World, stack: Stack, step: Step) -> Step:
         word = "not begun" if intended else "not complete"
         finish(d, step, state, f"{word} after {_words(_timeout(w, step))}: {why}")
     return step
+
+
+def _goes_on(d: Draft, step: Step) -> Step:
+    """What held it back is over; the time before does not count."""
+    if not d.status.holds("HealBlocked"):
+        return step
+    step = step.model_copy(update={"started_at": d.now})
+    d.put_step(step)
+    d.condition("HealBlocked", False, "Acting", step.summary)
+    d.condition("NeedsHuman", False, "Acting", step.summary)
+    d.summary(f"{step.name}: {step.summary}")
+    return step
+
+
+def _at_safe_point(d: Draft, w: World, step: Step, message: str) -> bool:
+    """A window has opened while the step runs: between parts it stands still, else it goes on to its verdict."""
+    name = rails.blocked_by(w, step.component or "")
+    if not name:
+        return False
+    if _waits(w, step):
+        text = f"maintenance window '{name}' blocks healing until it ends: {step.name} stands between two parts; {message}"
+        blocked(d, Refusal("27-maintenance", "StepHeld", text), step.name)
+        return True
+    text = f"maintenance window '{name}' has opened: {step.name} had begun and goes on to its verdict, no other step begins"
+    d.refuse(Refusal("27-maintenance", "StepFinishes", text), step.name)
+    return False
 
 
 def _overdue(d: Draft, w: World, step: Step) -> bool:
@@ -114,6 +141,9 @@ def _follow_effect(d: Draft, w: World, step: Step) -> Step:
         step = step.model_copy(update={"state": StepState.RUNNING, "summary": effect.message[:512]})
         d.put_step(step)
         d.summary(f"{step.name}: {effect.message}")
+    if _at_safe_point(d, w, step, effect.message):
+        return step
+    step = _goes_on(d, step)
     if effect.state is EffectState.BLOCKED:
         d.refuse(Refusal("11-disruption-budget", "EvictionBlocked", effect.message), step.name)
     if _overdue(d, w, step):

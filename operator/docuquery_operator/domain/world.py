@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from ..api.common import Severity
 from ..api.runbook import RunbookSpec, StepSpec
 from ..api.stack import Stack
 from .causes import Verdict
@@ -34,10 +35,11 @@ class EffectState(StrEnum):
 
 @dataclass(frozen=True)
 class Effect:
-    """An effect found, or not."""
+    """An effect found, or not. in_parts: what is left of it may wait, as each part is whole by itself."""
 
     state: EffectState
     message: str = ""
+    in_parts: bool = False
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,17 @@ class Delivery:
 
 
 @dataclass(frozen=True)
+class Quiet:
+    """An open maintenance window that changes paging. components: those it covers, none for the whole Stack."""
+
+    name: str
+    until: datetime
+    mute: bool
+    components: frozenset[str] = frozenset()
+    pierce: frozenset[Severity] = frozenset()
+
+
+@dataclass(frozen=True)
 class Problem:
     """The incident cannot be worked on until a person mends this."""
 
@@ -152,6 +165,7 @@ Planner = Callable[[StepSpec], PlannedStep | Refusal]
 class World:
     """All facts of one pass. What could not be looked up is named in `failed_lookups`.
 
+    quiets: windows that change paging, None where they could not be read.
     deliveries: tries to send that have ended, by the key of the outbox. channel_works: the channel that the incident is
     about has taken a message since.
     """
@@ -174,5 +188,6 @@ class World:
     fence: int = 0
     leading: bool = True
     alive_since: datetime | None = None
+    quiets: tuple[Quiet, ...] | None = ()
     deliveries: Mapping[str, Delivery] = field(default_factory=dict)
     channel_works: bool = False

@@ -146,7 +146,10 @@ def test_of_overlapping_windows_the_block_wins() -> None:
         window("all", effects=block, schedule={"cron": "0 4 * * *"}),
         window("other", effects=block, stackRef={"name": "another"}),
     ]
-    assert blocking(windows, "docuquery", at("2026-11-02T03:30")) == {"postgres": "db"}
-    assert blocking(windows, "docuquery", at("2026-11-02T04:30")) == {"postgres": "db", WHOLE_STACK: "all"}
-    assert blocking(windows, "docuquery", at("2026-11-02T05:30")) == {WHOLE_STACK: "all"}
-    assert blocking(windows, "docuquery", at("2026-11-02T06:00")) == {}
+    assert blocking(windows, "docuquery", "RedisConnection", at("2026-11-02T03:30")) == {"postgres": "db"}
+    assert blocking(windows, "docuquery", "RedisConnection", at("2026-11-02T04:30")) == {
+        "postgres": "db",
+        WHOLE_STACK: "all",
+    }
+    assert blocking(windows, "docuquery", "RedisConnection", at("2026-11-02T05:30")) == {WHOLE_STACK: "all"}
+    assert blocking(windows, "docuquery", "RedisConnection", at("2026-11-02T06:00")) == {}

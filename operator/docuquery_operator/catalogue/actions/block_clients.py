@@ -87,7 +87,8 @@ class BlockClients:
         if listed is None:
             return Effect(EffectState.IN_PROGRESS, f"{block.enforcer} does not answer")
         if len(listed) < len(block.addresses):
-            return Effect(EffectState.IN_PROGRESS, f"{len(listed)} of {len(block.addresses)} addresses are kept out")
+            told = f"{len(listed)} of {len(block.addresses)} addresses are kept out"
+            return Effect(EffectState.IN_PROGRESS, told, in_parts=True)
         return Effect(EffectState.DONE, f"{', '.join(block.addresses)} kept out by {block.enforcer}")
 
     async def advance(self, step: Step, namespace: str, ports: Ports) -> None:

@@ -72,7 +72,7 @@ class KillIdleClients:
             return Effect(EffectState.ABSENT, "the server does not answer")
         if left:
             state = EffectState.ABSENT if left == len(named) else EffectState.IN_PROGRESS
-            return Effect(state, f"{left} of {len(named)} clients still there")
+            return Effect(state, f"{left} of {len(named)} clients still there", in_parts=True)
         return Effect(EffectState.DONE, f"{len(named)} clients ended")
 
     async def advance(self, step: Step, namespace: str, ports: Ports) -> None:

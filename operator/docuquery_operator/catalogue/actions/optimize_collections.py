@@ -100,7 +100,7 @@ class OptimizeCollections:
         waiting = [p["name"] for p, c in zip(planned, found, strict=True) if c and not _ordered(p, c)]
         if waiting:
             state = EffectState.IN_PROGRESS if len(waiting) < len(planned) else EffectState.ABSENT
-            return Effect(state, f"not set yet: {', '.join(waiting)}"[:200])
+            return Effect(state, f"not set yet: {', '.join(waiting)}"[:200], in_parts=True)
         pairs = [(p, c) for p, c in zip(planned, found, strict=True) if c]
         return _progress(quiet, pairs, ports.clock.now())
 

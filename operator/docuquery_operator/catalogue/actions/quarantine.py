@@ -36,7 +36,7 @@ class _OnBatches:
         if done is None:
             return Effect(EffectState.ABSENT, "not begun")
         state = EffectState.DONE if done == wanted else EffectState.IN_PROGRESS
-        return Effect(state, f"{done} of {wanted} messages {self.word}")
+        return Effect(state, f"{done} of {wanted} messages {self.word}", in_parts=True)
 
     def _planned(self, context: PlanContext, batches: Sequence[Mapping[str, Any]], summary: str) -> PlannedStep | Refusal:
         where = _where(context)

@@ -41,7 +41,7 @@ class SessionAction:
             return Effect(EffectState.ABSENT, "the server does not answer")
         if left:
             state = EffectState.ABSENT if left == total else EffectState.IN_PROGRESS
-            return Effect(state, f"{left} of {total} sessions still there")
+            return Effect(state, f"{left} of {total} sessions still there", in_parts=True)
         return Effect(EffectState.DONE, f"{total} sessions ended")
 
     async def advance(self, step: Step, namespace: str, ports: Ports) -> None:

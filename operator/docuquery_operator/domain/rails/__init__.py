@@ -39,8 +39,13 @@ def window(c: Candidate) -> Refusal | None:
     return _window(c.world, c.planned.component)
 
 
+def blocked_by(world: World, component: str) -> str:
+    """The maintenance window that blocks healing of this component, '' for none."""
+    return world.blocking_windows.get(WHOLE_STACK) or world.blocking_windows.get(component) or ""
+
+
 def _window(world: World, component: str) -> Refusal | None:
-    name = world.blocking_windows.get(WHOLE_STACK) or world.blocking_windows.get(component)
+    name = blocked_by(world, component)
     if not name:
         return None
     return Refusal("27-maintenance", "MaintenanceWindow", f"maintenance window '{name}' blocks healing until it ends")
