@@ -448,9 +448,13 @@ class FakeLeader:
 
     term: int = 1
     leads: bool = True
+    predecessor_looked: datetime | None = None
 
     def leading(self) -> bool:
         return self.leads
+
+    def looked(self, at: datetime) -> None:
+        self.predecessor_looked = at
 
 
 @dataclass

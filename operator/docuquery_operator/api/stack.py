@@ -29,6 +29,9 @@ from .common import (
 )
 from .communication import Communication
 from .detection import Detection, Thresholds
+from .uptime import ComponentState as ComponentState  # noqa: PLC0414
+from .uptime import ComponentUptime as ComponentUptime  # noqa: PLC0414
+from .uptime import UptimeDay as UptimeDay  # noqa: PLC0414
 
 
 class ComponentType(StrEnum):
@@ -233,17 +236,6 @@ class StackSpec(ApiModel):
     communication: Annotated[Communication, Field(description="Who is told, how and when")] = Communication()
 
 
-class ComponentState(StrEnum):
-    """States in the words of public status pages."""
-
-    OPERATIONAL = "Operational"
-    DEGRADED = "Degraded"
-    PARTIAL_OUTAGE = "PartialOutage"
-    MAJOR_OUTAGE = "MajorOutage"
-    UNDER_MAINTENANCE = "UnderMaintenance"
-    UNKNOWN = "Unknown"
-
-
 class ComponentStatus(ApiModel):
     """What is known of one component."""
 
@@ -273,22 +265,6 @@ class LastBackup(ApiModel):
     time: Annotated[Time, Field(description="When it was taken")]
     verified: Annotated[bool, Field(description="Whether a restore proved it")]
     parts: Annotated[list[PartBackup], ListMap("part"), Field(max_length=3, description="The same for each part")] = []
-
-
-class UptimeDay(ApiModel):
-    """Seconds of one UTC day by state."""
-
-    day: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$", max_length=10, description="UTC day")]
-    down: Annotated[int, Field(ge=0, description="Seconds of major outage")] = 0
-    partial: Annotated[int, Field(ge=0, description="Seconds of degradation or partial outage")] = 0
-    unknown: Annotated[int, Field(ge=0, description="Seconds without data")] = 0
-
-
-class ComponentUptime(ApiModel):
-    """Ninety days of one component."""
-
-    name: Annotated[str, Field(max_length=63, description="Component")]
-    days: Annotated[list[UptimeDay], ListMap("day"), Field(max_length=90, description="Daily buckets, newest last")] = []
 
 
 class StackStatus(StatusModel):

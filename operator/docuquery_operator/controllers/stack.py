@@ -22,6 +22,7 @@ from .invalid import say_invalid
 from .links import QUICK_SECONDS, LinkKeeper
 from .prober import StackProber
 from .temporary import Returner
+from .uptime import UptimeKeeper
 
 COUNT_SECONDS = 30.0
 SHORTEST_PAUSE = 0.01
@@ -39,6 +40,7 @@ class StackController:
         self._keeper = BlockKeeper(ports)
         self._links = LinkKeeper(ports, nudge)
         self._returner = Returner(ports)
+        self._uptime = UptimeKeeper(ports)
         self._seen: dict[Key, tuple[int, float, int]] = {}
         self._reminded: dict[Key, int] = {}
         self._backups: dict[Key, tuple[float, LastBackup | None]] = {}
@@ -51,6 +53,7 @@ class StackController:
             self._seen.pop(key, None)
             self._reminded.pop(key, None)
             self._backups.pop(key, None)
+            self._uptime.drop(key)
             await self._returner.gone(key)
             return None
         try:
@@ -91,9 +94,11 @@ class StackController:
                 "summary": f"{up}/{len(states)}",
                 "open_incidents": await self._open_incidents(key, stack),
                 "last_backup": await self._last_backup(key),
+                "uptime": await self._uptime.count(key, states, before.uptime, now),
             }
         )
         await self._write(stack, obj, before, status)
+        self._uptime.looked(key, now)
         await self._remind(key, stack, obj, status, now)
         await self._tell_short_faults(obj, short, before, status)
         return states

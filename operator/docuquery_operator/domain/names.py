@@ -7,6 +7,8 @@ import hashlib
 LABEL_LIMIT = 63
 # Which object of ours another one was made for: `<plural>/<name>`.
 OWNER_ANNOTATION = "ops.docuquery.ai/owner"
+# On the leader Lease: when its holder has looked at a Stack last.
+LOOKED_ANNOTATION = "ops.docuquery.ai/stacks-looked-at"
 
 
 def label_of(stack: str) -> str:

@@ -49,6 +49,13 @@ class Leader(Protocol):
     def leading(self) -> bool:
         """True only while the Lease was surely ours within the renew deadline."""
 
+    @property
+    def predecessor_looked(self) -> datetime | None:
+        """When a Stack was last looked at before this leadership; None where nobody knows."""
+
+    def looked(self, at: datetime) -> None:
+        """A Stack was looked at; the next renewal of the Lease says so to whoever comes after us."""
+
 
 class Metrics(Protocol):
     """Counters of what the operator does."""

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from ..domain.names import LOOKED_ANNOTATION
 from ..ports import JSON, LEASE, ApiError, Cluster, Conflict
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,8 @@ class LeaderLease:
         self._asked = False
         self._over = False
         self._calling = asyncio.Lock()
+        self._looked: datetime | None = None
+        self._predecessor: datetime | None = None
         self.reached: float | None = None
 
     @property
@@ -48,6 +51,15 @@ class LeaderLease:
     def leading(self) -> bool:
         """True while the last renewal is younger than the renew deadline."""
         return self._renewed is not None and time.monotonic() - self._renewed < self._deadline
+
+    @property
+    def predecessor_looked(self) -> datetime | None:
+        """See ports.Leader. Rests on the wall clock of whoever led before; uptime alone is counted by it."""
+        return self._predecessor
+
+    def looked(self, at: datetime) -> None:
+        """See ports.Leader."""
+        self._looked = at
 
     async def acquire(self) -> None:
         """Wait until the Lease is ours."""
@@ -73,7 +85,7 @@ class LeaderLease:
             async with asyncio.timeout(CALL_SECONDS), self._calling:
                 lease = await self._cluster.get(LEASE, self._namespace, self._name)
                 if lease is not None and (lease.get("spec") or {}).get("holderIdentity") == self._identity:
-                    body["metadata"] = {"resourceVersion": lease["metadata"]["resourceVersion"]}
+                    body["metadata"] = self._metadata(lease)
                     await self._cluster.patch(LEASE, self._namespace, self._name, body)
                 self._asked = False
         except (ApiError, TimeoutError) as problem:
@@ -124,10 +136,17 @@ class LeaderLease:
             return False
         term = self._highest + (0 if mine else 1)
         change = self._claim(term) | ({} if mine else {"acquireTime": _now()})
-        body = {"metadata": {"resourceVersion": lease["metadata"]["resourceVersion"]}, "spec": change}
+        if not mine:
+            self._predecessor = _looked_at(lease)
+        body = {"metadata": self._metadata(lease), "spec": change}
         if await self._cluster.patch(LEASE, self._namespace, self._name, body) is None:
             return False
         return self._taken(term, began)
+
+    def _metadata(self, lease: JSON) -> JSON:
+        """Who has looked at nothing yet leaves the word of its predecessor."""
+        version: JSON = {"resourceVersion": lease["metadata"]["resourceVersion"]}
+        return version | ({"annotations": {LOOKED_ANNOTATION: _written(self._looked)}} if self._looked else {})
 
     def _claim(self, term: int) -> JSON:
         """What is written to take or keep the Lease; from now on it may be ours, whatever the answer."""
@@ -155,4 +174,17 @@ class LeaderLease:
 
 def _now() -> str:
     # Only for people who read the Lease: no decision rests on it.
-    return datetime.fromtimestamp(time.time_ns() / 1e9, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return _written(datetime.fromtimestamp(time.time_ns() / 1e9, UTC))
+
+
+def _written(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _looked_at(lease: JSON) -> datetime | None:
+    text = (lease["metadata"].get("annotations") or {}).get(LOOKED_ANNOTATION, "")
+    try:
+        at = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        return None
+    return at if at.tzinfo is not None else None

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from unittest import mock
 
@@ -529,3 +530,31 @@ def test_nothing_in_the_lease_goes_back_in_time() -> None:
         return seen
 
     assert all(a < b for a, b in pairwise(run(story())))
+
+
+def test_a_leader_learns_when_its_predecessor_looked_last() -> None:
+    """Also over one that led and looked at nothing: time in between was seen by nobody."""
+
+    async def story() -> None:
+        server = new_server()
+        first, looked = Host("one", server), datetime(2026, 11, 20, 12, tzinfo=UTC)
+        elector = await led_by(first)
+        assert elector.predecessor_looked is None
+        elector.looked(looked)
+        keeping = first.start(elector.keep())
+        await asyncio.sleep(3 * RETRY)
+        assert elector.predecessor_looked is None
+        first.kill()
+        keeping.cancel()
+        hosts = [Host(name, server) for name in ("two", "three")]
+        second = await led_by(hosts[0])
+        assert second.predecessor_looked == looked
+        await hosts[0].start(second.release())
+        third = await led_by(hosts[1])
+        assert third.predecessor_looked == looked
+        third.looked(looked + timedelta(hours=1))
+        await hosts[1].start(third.release())
+        fourth = await led_by(Host("four", server))
+        assert fourth.predecessor_looked == looked + timedelta(hours=1)
+
+    run(story())
