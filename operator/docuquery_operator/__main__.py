@@ -113,7 +113,9 @@ def controllers_of(ports: Ports, queue: WorkQueue, image: str) -> dict[Kind, Rec
         RUNBOOK: RunbookController(ports).reconcile,
         BACKUP_JOB: BackupJobController(ports, image, recount).reconcile,
         RESTORE_JOB: RestoreJobController(ports, image).reconcile,
-        MAINTENANCE_WINDOW: MaintenanceWindowController(ports, TaskRunner(ports, prober, image, queue.add)).reconcile,
+        MAINTENANCE_WINDOW: MaintenanceWindowController(
+            ports, TaskRunner(ports, prober, image, queue.add), recount
+        ).reconcile,
     }
 
 

@@ -243,6 +243,12 @@ class ComponentStatus(ApiModel):
     state: Annotated[ComponentState, Field(description="State")]
     since: Annotated[Time, Field(description="When it took this state")]
     summary: Annotated[str, Field(max_length=512, description="Why, in one line")] = ""
+    observed: Annotated[
+        ComponentState | None, Field(description="What probes see since `since`, while it is UnderMaintenance")
+    ] = None
+    window: Annotated[
+        str | None, Field(max_length=253, description="MaintenanceWindow that covers it, while it is UnderMaintenance")
+    ] = None
     operational_until: Annotated[
         Time | None, Field(description="When it was last seen to stop being Operational; absent: it never was")
     ] = None

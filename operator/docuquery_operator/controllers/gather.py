@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -38,6 +37,7 @@ from ..ports import (
 from .labels import BACKUP_OPENER, OPENED_BY_LABEL
 from .ledgers import LedgerStore
 from .prober import Observation, StackProber
+from .window_reads import readable
 
 VIEW_FOR = timedelta(seconds=1)
 SECRET_KEYS = {
@@ -270,15 +270,6 @@ class Gatherer:
             own = self._ports.self.is_of(round_.namespace, component.workload.name)
             found[name] = Target(at, revision, own, gap(workload), share(workload), restarted_at(workload))
         return found
-
-
-def readable(objects: Sequence[dict[str, Any]]) -> list[MaintenanceWindow]:
-    """Windows; one that cannot be read opens never, and says so itself."""
-    found = []
-    for obj in objects:
-        with suppress(ValidationError):
-            found.append(MaintenanceWindow.model_validate(obj))
-    return found
 
 
 async def _guarded(failed: list[str], what: str, read: Callable[[], Awaitable[Any]], default: Any) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pydantic import ValidationError
 
 from ..api.maintenance_window import MaintenanceWindow
@@ -18,8 +20,9 @@ SHORTEST_LOOK = 0.05
 class MaintenanceWindowController:
     """Reconciles one MaintenanceWindow: opens, closes, and says what was missed."""
 
-    def __init__(self, ports: Ports, runner: TaskRunner | None = None) -> None:
+    def __init__(self, ports: Ports, runner: TaskRunner | None = None, changed: Callable[[Key], None] | None = None) -> None:
         self._ports = ports
+        self._changed = changed or (lambda _key: None)
         self._tasks = runner or TaskRunner(ports, StackProber(ports), "")
 
     async def reconcile(self, key: Key) -> float | None:
@@ -42,6 +45,9 @@ class MaintenanceWindowController:
         if changes:
             body: JSON = {"metadata": {"resourceVersion": window.metadata.resource_version}, "status": changes}
             await self._ports.cluster.patch(MAINTENANCE_WINDOW, key.namespace, key.name, body, "status")
+        if changes.keys() & {"active", "observedGeneration"}:
+            # Of what it covers, the Stack shows that.
+            self._changed(Key(STACK.plural, key.namespace, window.spec.stack_ref.name))
         for news in (*plan.news, *work.news):
             await self._ports.events.post(MAINTENANCE_WINDOW, obj, news.type, news.reason, news.message)
         await self._tasks.act(window.model_copy(update={"status": work.status}), work)

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from ..api.backup_job import BackupJob
 from ..api.stack import ComponentState, ComponentStatus, LastBackup, Stack, StackStatus
-from ..domain import short_faults
+from ..domain import effects, short_faults
 from ..domain.backups.figures import last_backup
 from ..domain.components import component_statuses, service_level_condition, stack_conditions
 from ..domain.detection import storm_brake
@@ -23,6 +23,7 @@ from .links import QUICK_SECONDS, LinkKeeper
 from .prober import StackProber
 from .temporary import Returner
 from .uptime import UptimeKeeper
+from .window_reads import WindowReader
 
 COUNT_SECONDS = 30.0
 SHORTEST_PAUSE = 0.01
@@ -44,6 +45,7 @@ class StackController:
         self._seen: dict[Key, tuple[int, float, int]] = {}
         self._reminded: dict[Key, int] = {}
         self._backups: dict[Key, tuple[float, LastBackup | None]] = {}
+        self._windows = WindowReader(ports)
 
     async def reconcile(self, key: Key) -> float | None:
         """Seconds until the next round of probes."""
@@ -80,8 +82,10 @@ class StackController:
         now = self._ports.clock.now()
         short = self._links.judge(key, stack, health)
         before = stack.status or StackStatus()
-        states = component_statuses(stack, health, before.components, now)
-        states = short_faults.counted(states, before.components, short, now)
+        seen = effects.as_observed(before.components)
+        states = component_statuses(stack, health, seen, now)
+        states = short_faults.counted(states, seen, short, now)
+        shown = effects.under_maintenance(await self._windows.windows(key.namespace), stack, states, now)
         conditions = stack_conditions(stack, states, before.conditions, now)
         conditions = service_level_condition(stack, health, conditions, now)
         conditions = short_faults.flapping(stack, states, conditions, now)
@@ -89,7 +93,7 @@ class StackController:
         status = before.model_copy(
             update={
                 "observed_generation": stack.metadata.generation,
-                "components": states,
+                "components": shown,
                 "conditions": storm_brake(stack, states, conditions, now),
                 "summary": f"{up}/{len(states)}",
                 "open_incidents": await self._open_incidents(key, stack),
@@ -124,7 +128,8 @@ class StackController:
             await self._ports.events.post(STACK, obj, "Warning", "StillPaused", text)
 
     def recount(self, key: Key) -> None:
-        """An incident of this Stack was opened or has ended, or a backup."""
+        """An incident of this Stack was opened or has ended, or a backup, or a window has changed."""
+        self._windows.outdate(key.namespace)
         self._backups.pop(key, None)
         generation, _, count = self._seen.get(key, (-1, 0.0, 0))
         self._seen[key] = (generation, 0.0, count)

@@ -7,7 +7,7 @@ Of several windows the strongest effect holds: Mute before Downgrade. What pierc
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -15,6 +15,7 @@ from ..api.common import Severity, format_time
 from ..api.communication import Communication
 from ..api.incident import IncidentStatus, Paging
 from ..api.maintenance_window import MaintenanceWindow
+from ..api.stack import ComponentState, ComponentStatus, Stack
 from . import escalation, people
 from .draft import Draft, as_written
 from .maintenance import open_span
@@ -34,6 +35,30 @@ def quiets(windows: Iterable[MaintenanceWindow], stack: str, now: datetime) -> t
             mute, pierce = spec.effects.paging == "Mute", frozenset(spec.effects.pierce)
             found.append(Quiet(window.metadata.name, span.until, mute, frozenset(spec.components), pierce))
     return tuple(found)
+
+
+def under_maintenance(
+    windows: Iterable[MaintenanceWindow], stack: Stack, states: Sequence[ComponentStatus], now: datetime
+) -> list[ComponentStatus]:
+    """The states as they are shown: of what an open window covers that is to be shown, what is seen moves to `observed`."""
+    covered: dict[str, str] = {}
+    for window in sorted(windows, key=lambda w: w.metadata.name, reverse=True):
+        spec = window.spec
+        if spec.stack_ref.name == stack.metadata.name and spec.effects.status_page and open_span(window, now) is not None:
+            covered |= dict.fromkeys(spec.components or stack.spec.components, window.metadata.name)
+    shown = {"state": ComponentState.UNDER_MAINTENANCE}
+    return [
+        c.model_copy(update={**shown, "observed": c.state, "window": covered[c.name]}) if c.name in covered else c
+        for c in states
+    ]
+
+
+def as_observed(states: Iterable[ComponentStatus]) -> list[ComponentStatus]:
+    """The states as they were seen, whatever is shown."""
+    return [
+        c.model_copy(update={"state": c.observed, "observed": None, "window": None}) if c.observed is not None else c
+        for c in states
+    ]
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 from ..api.common import Condition, delta
 from ..api.maintenance_window import (
@@ -20,6 +21,7 @@ from ..api.maintenance_window import (
     MaintenanceWindowStatus,
     PastWindow,
 )
+from . import overrun
 from .conditions import set_condition
 from .draft import News
 from .schedules import Schedule, ScheduleError, instants_between, latest, schedule_of, upcoming
@@ -60,7 +62,7 @@ def open_span(window: MaintenanceWindow, now: datetime) -> Span | None:
     """The span that is open at this instant, by the schedule itself: right also before the status says so."""
     if window.spec.suspend:
         return None
-    known = _span_of(window)
+    known = _span_of(window, now)
     if known is not None and known.contains(now):
         return known
     try:
@@ -109,10 +111,12 @@ def decide(window: MaintenanceWindow, components: frozenset[str] | None, now: da
     return Plan(status, tuple(news), min(times, default=None))
 
 
-def _span_of(window: MaintenanceWindow) -> Span | None:
-    """The open one; its end follows the duration that stands in the spec now."""
+def _span_of(window: MaintenanceWindow, now: datetime) -> Span | None:
+    """The open one; its end follows the duration that stands in the spec now, and tasks that may take longer."""
     active = window.status.active if window.status else None
-    return Span(active.since, active.since + delta(window.spec.duration)) if active else None
+    if active is None:
+        return None
+    return Span(active.since, overrun.end(window, active.since + delta(window.spec.duration), now))
 
 
 def _handled(window: MaintenanceWindow) -> datetime:
@@ -125,7 +129,7 @@ def _handled(window: MaintenanceWindow) -> datetime:
 
 def _in_time(window: MaintenanceWindow, begin: datetime, now: datetime) -> bool:
     """Whether it may still begin. One that comes while its predecessor is open waits for that one's end, and is not late."""
-    status, span = window.status, _span_of(window)
+    status, span = window.status, _span_of(window, now)
     free = [span.until] if span else [p.until for p in status.history[-1:] if p.outcome != "Missed"] if status else []
     return now - max([begin, *free]) <= delta(window.spec.starting_deadline or window.spec.duration)
 
@@ -133,19 +137,32 @@ def _in_time(window: MaintenanceWindow, begin: datetime, now: datetime) -> bool:
 def _closed(
     window: MaintenanceWindow, status: MaintenanceWindowStatus, now: datetime, news: list[News]
 ) -> MaintenanceWindowStatus:
-    active, span = status.active, _span_of(window)
+    active, span = status.active, _span_of(window, now)
     if active is None or span is None:
         return status
     if now < span.until and not window.spec.suspend:
+        more = overrun.extension(window, span.until)
+        news += [more] if more is not None else []
         return status.model_copy(update={"active": active.model_copy(update={"until": span.until})})
     if now < span.until:
         past = PastWindow(since=span.since, until=now, outcome="Aborted", summary="closed early: suspend was set")
     else:
-        late = now - span.until
-        said = f"closed {_words(late)} late: the operator was away" if late > LATE else "its effects have ended"
-        past = PastWindow(since=span.since, until=span.until, outcome="Completed", summary=said)
+        past = _at_end(window, span, now)
+        if overrun.in_words(window):
+            news.append(News("Warning", "WindowOverrun", overrun.in_words(window)))
     news.append(News("Normal", "WindowClosed", f"the window of {_at(span.since)} is closed: {past.summary}"))
     return _kept(window, status, past).model_copy(update={"active": None})
+
+
+def _at_end(window: MaintenanceWindow, span: Span, now: datetime) -> PastWindow:
+    """It ends as planned, or later where its tasks were given time."""
+    more = overrun.used(window, span.until, now)
+    until = span.until + more
+    said = f"closed {_words(now - until)} late: the operator was away" if now - until > LATE else "its effects have ended"
+    if more:
+        said = f"{said}; it was open {_words(more)} longer, for its tasks"
+    outcome: Literal["Completed", "Aborted"] = "Aborted" if overrun.stopped(window) else "Completed"
+    return PastWindow(since=span.since, until=until, outcome=outcome, summary=said)
 
 
 def _opened(
