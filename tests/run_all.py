@@ -17,6 +17,8 @@ SCENARIOS = (
     *("test_noise", "test_scenarios", "test_people", "test_detection", "test_redis", "test_thresholds"),
     *("test_vector", "test_background", "test_two_faults", "test_api", "test_ratelimit"),
 )
+# Where node is there without Debian's packages, those would only stand in its way.
+NODE = () if shutil.which("npm") else ("nodejs", "npm")
 CLUSTER = [str(BIN / "python"), str(CHECKOUT / "deploy" / "local" / "cluster.py")]
 
 
@@ -53,8 +55,8 @@ def stages() -> list[Stage]:
         Stage("unit", ([*PYTEST, "-n", "2", "--dist", "worksteal", *existing("unit", "controllers", "properties")],)),
         Stage(
             "services",
-            ([*PYTEST, "-n", "2", "--dist", "loadfile", *existing("stack", "adapters", "mover")],),
-            ("postgresql", "redis-server", "prometheus"),
+            ([*PYTEST, "-n", "2", "--dist", "loadfile", *existing("stack", "adapters", "mover", "page")],),
+            ("postgresql", "redis-server", "prometheus", *NODE),
         ),
         Stage("apiserver", ([*PYTEST, "-n", "2", "--dist", "loadfile", *existing("apiserver", "chart")],)),
         Stage(

@@ -126,12 +126,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return crds.main(arguments[1:])
     if arguments[:1] == ["lint"]:
         return lint.main(arguments[1:])
+    if arguments[:1] == ["page"]:
+        from . import status_page
+
+        return status_page.main(arguments)
     parser = argparse.ArgumentParser(prog="python -m docuquery_operator", description="The DocuQuery operator.")
     commands = parser.add_subparsers(dest="command")
     commands.add_parser("run", help="run the operator (the default); settings are DOCUQUERY_* variables")
     commands.add_parser("catalogue", help="print the probes and actions that a runbook can name")
     commands.add_parser("crds", help="print, write or check the CRDs")
     commands.add_parser("lint", help="say what is wrong with runbooks in files, without a cluster")
+    commands.add_parser("page", help="serve the status page; settings are DOCUQUERY_PAGE_* variables")
     show = commands.add_parser("runbook", help="print a shipped runbook, to read, copy and override")
     show.add_argument("incident_type", choices=sorted(runbooks.shipped()))
     options = parser.parse_args(arguments)

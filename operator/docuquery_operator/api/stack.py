@@ -132,6 +132,10 @@ class Component(ApiModel):
     )
 
     type: Annotated[ComponentType, Field(description="What it is; decides its probes")]
+    public_title: Annotated[
+        str | None,
+        Field(min_length=1, max_length=64, description="Its name on the status page; default: a neutral one of its type"),
+    ] = None
     workload: Annotated[WorkloadRef, Field(description="The workload that runs it")]
     endpoint: Annotated[Endpoint | None, Field(description="Where it listens")] = None
     health: Annotated[HttpPath | None, Field(description="Health path of an Api, default /health")] = None

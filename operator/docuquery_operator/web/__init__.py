@@ -1,0 +1,1 @@
+"""What people and programs outside see: processes of their own, which read and never act."""

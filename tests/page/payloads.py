@@ -1,0 +1,93 @@
+"""A hundred texts that would be markup, script or another's format if they were not escaped; none longer than a title may be."""
+
+from __future__ import annotations
+
+_CALL = "parent.hit=1"
+_TAGS = [
+    "<script>{}</script>",
+    "<script src=data:,{}></script>",
+    "<img src=x onerror={}>",
+    "<img/src=x/onerror={}>",
+    "<svg onload={}>",
+    "<svg/onload={}//",
+    "<svg><script>{}</script></svg>",
+    "<svg><animate onbegin={} attributeName=x>",
+    "<body onload={}>",
+    "<iframe src=javascript:{}>",
+    "<iframe srcdoc='<script>{}</script>'>",
+    "<object data=javascript:{}>",
+    "<embed src=javascript:{}>",
+    "<a href=javascript:{} autofocus>x</a>",
+    "<a href='java\tscript:{}'>x</a>",
+    "<form action=javascript:{}><button>",
+    "<input autofocus onfocus={}>",
+    "<details open ontoggle={}>",
+    "<video><source onerror={}>",
+    "<audio src=x onerror={}>",
+    "<math href=javascript:{}>x</math>",
+    "<marquee onstart={}>",
+    "<link rel=stylesheet href=javascript:{}>",
+    "<meta http-equiv=refresh content=0;url=javascript:{}>",
+    "<base href=javascript:{}//>",
+    "<style>@import 'javascript:{}'</style>",
+    "<xss contenteditable autofocus onfocus={}>",
+    "<table background=javascript:{}>",
+    "<select autofocus onfocus={}>",
+    "<p style=animation-name:x onanimationstart={}>",
+]
+_CLOSERS = [
+    "</title>",
+    "</p></li>",
+    '">',
+    "'>",
+    "-->",
+    "]]>",
+    "</svg>",
+    "</style>",
+    "</script>",
+    "</time>",
+    '" data-x="',
+    "' x='",
+]
+_OTHERS = [
+    '" onmouseover="{}" x="',
+    "' autofocus onfocus='{}' x='",
+    "` onerror=`{}`",
+    "{{{{{}}}}}",
+    "{{% raw %}}{}{{% endraw %}}",
+    "${{{}}}",
+    "<%= {} %>",
+    "javascript:{}",
+    "&lt;script&gt;{}&lt;/script&gt;",
+    "&#60;script&#62;{}&#60;/script&#62;",
+    "\\u003cscript\\u003e{}",
+    "%3Cscript%3E{}",
+    "<scr<script>ipt>{}</script>",
+    "<<script>{}//<</script>",
+    "<SCRIPT>{}</SCRIPT>",
+    "<script\n>{}</script>",
+    "<!--<script>{}</script>-->",
+    "<![CDATA[<script>{}</script>]]>",
+    "<?xml version='1.0'?><script>{}</script>",
+    "\u2028{}\u2029",
+    "\u202e<script>{}</script>",
+    "BEGIN:VEVENT\r\nSUMMARY:{}\r\nEND:VEVENT",
+    ";TZID=x:{}\\n,;",
+    "&amp;{}&quot;",
+    "＜script＞{}＜/script＞",
+    "</textarea><script>{}</script>",
+    "<plaintext>{}",
+    "<img src=1 href=1 onerror={}></img>",
+    "<isindex type=image src=1 onerror={}>",
+    "<bgsound src=javascript:{}>",
+    "<layer src=javascript:{}></layer>",
+    "<frameset onload={}>",
+    "<template><script>{}</script></template>",
+    "<noscript><p title='</noscript><img src=x onerror={}>'>",
+]
+_MORE = [f"{closer}<script>{{}}</script>" for closer in _CLOSERS] + [
+    f"{closer}<img src=x onerror={{}}>" for closer in _CLOSERS
+]
+_MORE += [f"{closer}<svg onload={{}}>" for closer in _CLOSERS]
+PAYLOADS = [text.format(_CALL)[:64] for text in [*_TAGS, *_OTHERS, *_MORE]][:100]
+assert len(PAYLOADS) == len(set(PAYLOADS)) == 100, len(set(PAYLOADS))
