@@ -38,7 +38,7 @@ def run(looks: list[tuple[float, ComponentState]]) -> tuple[ComponentUptime, int
     for second, state in looks:
         now = BEGIN + timedelta(seconds=second)
         status = ComponentStatus(name="api", state=state, since=now)
-        after = uptime.counted(records, [status], frozenset(), looked, now)
+        after = uptime.counted(records, [status], looked, now)
         writes += after != records
         # A restart: only what stands in the status and the Lease is left, as JSON.
         records = [ComponentUptime.model_validate(r.to_wire()) for r in after]

@@ -98,7 +98,7 @@ class StackController:
                 "summary": f"{up}/{len(states)}",
                 "open_incidents": await self._open_incidents(key, stack),
                 "last_backup": await self._last_backup(key),
-                "uptime": await self._uptime.count(key, states, before.uptime, now),
+                "uptime": self._uptime.count(key, shown, before.uptime, now),
             }
         )
         await self._write(stack, obj, before, status)

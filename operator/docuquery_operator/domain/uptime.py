@@ -15,9 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
-from ..api.maintenance_window import MaintenanceWindow
 from ..api.stack import ComponentState, ComponentStatus, ComponentUptime, UptimeDay
-from .maintenance import open_span
 
 DAYS = 90
 DAY_SECONDS = 86_400
@@ -37,20 +35,18 @@ _COUNTED = {
 def counted(
     before: Sequence[ComponentUptime],
     states: Sequence[ComponentStatus],
-    covered: frozenset[str],
     looked: datetime | None,
     now: datetime,
 ) -> list[ComponentUptime]:
     """The same as before, unless a state has changed, the day has turned, or nobody has looked for long.
 
-    covered: components under an open window; looked: the last look at this Stack, None where nobody knows.
+    states: as they are shown; looked: the last look at this Stack, None where nobody knows.
     """
     known = {u.name: u for u in before}
     kept = min(DAYS, ENTRIES // max(1, len(states)))
     found = []
     for status in states:
-        state = ComponentState.UNDER_MAINTENANCE if status.name in covered else status.state
-        found.append(_counted(known.get(status.name), status.name, state, looked, _whole(now), kept))
+        found.append(_counted(known.get(status.name), status.name, status.state, looked, _whole(now), kept))
     return found
 
 
@@ -67,14 +63,6 @@ def current(
     _add(days, record.state, record.until, seen)
     _add(days, ComponentState.UNKNOWN, seen, at)
     return record.model_copy(update={"until": at, "state": state, "days": [days[day] for day in sorted(days)]})
-
-
-def covered_by(windows: Iterable[MaintenanceWindow], stack: str, components: Iterable[str], now: datetime) -> frozenset[str]:
-    """Components that an open window of this Stack is about, where the window is to be seen on the status page."""
-    open_ = [
-        w for w in windows if w.spec.stack_ref.name == stack and w.spec.effects.status_page and open_span(w, now) is not None
-    ]
-    return frozenset(name for name in components if any(not w.spec.components or name in w.spec.components for w in open_))
 
 
 @dataclass(frozen=True)

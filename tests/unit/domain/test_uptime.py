@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from docuquery_operator.api.maintenance_window import MaintenanceWindow
 from docuquery_operator.api.stack import ComponentState, ComponentStatus, ComponentUptime, StackStatus, UptimeDay
 from docuquery_operator.domain import uptime
 
@@ -25,10 +24,9 @@ def look(
     state: ComponentState,
     now: datetime,
     looked: datetime | None = None,
-    covered: frozenset[str] = frozenset(),
 ) -> list[ComponentUptime]:
     """A pass; the one before it was five seconds ago, unless said otherwise."""
-    return uptime.counted(before, [status(state)], covered, looked or now - timedelta(seconds=5), now)
+    return uptime.counted(before, [status(state)], looked or now - timedelta(seconds=5), now)
 
 
 def only(days: list[UptimeDay]) -> UptimeDay:
@@ -91,7 +89,7 @@ def test_an_operator_that_was_away_proves_nothing() -> None:
 
 def test_without_a_word_of_the_last_look_all_since_the_mark_is_unknown() -> None:
     before = look([], DOWN, NOON)
-    record = uptime.counted(before, [status(UP)], frozenset(), None, NOON + HOUR)[0]
+    record = uptime.counted(before, [status(UP)], None, NOON + HOUR)[0]
     assert (only(record.days).unknown, only(record.days).down) == (3600, 0)
 
 
@@ -112,29 +110,10 @@ def test_a_clock_that_is_set_back_counts_nothing_twice() -> None:
 
 
 def test_a_window_excludes_good_and_bad_time_alike() -> None:
-    covered = frozenset({"api"})
-    record = look(look([], UP, NOON), DOWN, NOON + HOUR, covered=covered)
+    record = look(look([], UP, NOON), ComponentState.UNDER_MAINTENANCE, NOON + HOUR)
     record = look(record, UP, NOON + 2 * HOUR)
     day = uptime.shown(record[0], NOON + 2 * HOUR)[-1]
     assert (day.maintenance, day.down, day.measured, day.availability) == (3600, 0, 3600, 1.0)
-
-
-@pytest.mark.parametrize(
-    ("changes", "found"),
-    [
-        ({}, {"api", "db"}),
-        ({"components": ["db"]}, {"db"}),
-        ({"effects": {"statusPage": False}}, set()),
-        ({"stackRef": {"name": "other"}}, set()),
-        ({"suspend": True}, set()),
-    ],
-)
-def test_windows_that_count(changes: dict[str, object], found: set[str]) -> None:
-    spec = {"stackRef": {"name": "s"}, "schedule": {"at": "2026-11-20T11:30:00Z"}, "duration": "1h", **changes}
-    meta = {"name": "w", "creationTimestamp": "2026-11-01T00:00:00Z"}
-    window = MaintenanceWindow.model_validate({"metadata": meta, "spec": spec})
-    assert uptime.covered_by([window], "s", ["api", "db"], NOON) == found
-    assert uptime.covered_by([window], "s", ["api", "db"], NOON + HOUR) == frozenset()
 
 
 def test_ninety_days_are_kept() -> None:
@@ -156,7 +135,7 @@ def test_the_status_stays_below_its_bound_and_history_that_does_not_fit_is_no_go
         at = NOON + timedelta(days=day)
         for state in (DOWN, ComponentState.DEGRADED, ComponentState.UNKNOWN, UP):
             at += timedelta(hours=2)
-            records = uptime.counted(records, [status(state, n) for n in names], frozenset(), at, at)
+            records = uptime.counted(records, [status(state, n) for n in names], at, at)
     wire = StackStatus(uptime=records).to_wire()
     assert len(json.dumps(wire)) < 48_000
     shown = uptime.shown(records[0], NOON + timedelta(days=99, hours=9))
