@@ -14,6 +14,7 @@ from .adapters.access import AccessError, find_access
 from .adapters.celery import RedisCelery
 from .adapters.channels import SystemChannels
 from .adapters.clock import SystemClock
+from .adapters.database_review import PsycopgReviewer
 from .adapters.events import EventRecorder
 from .adapters.kubernetes import KubernetesCluster
 from .adapters.links import HeldLinks
@@ -87,6 +88,7 @@ async def run(settings: Settings) -> int:
             metrics=metrics,
             links=links,
             channels=SystemChannels(clock, settings.notify_allow, access.addresses()),
+            reviewer=PsycopgReviewer(),
             self=Self(settings.namespace, settings.instance, settings.address),
         )
         controllers = controllers_of(ports, queue, settings.image)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from docuquery_operator.api.maintenance_window import MaintenanceWindow
 from docuquery_operator.api.stack import Stack
 from docuquery_operator.catalogue.tasks.base import TaskContext
-from docuquery_operator.ports import STACK
+from docuquery_operator.ports import STACK, DatabaseReviewer
 from tests.fakes.rig import NAMESPACE, Rig
 
 
 def context(
-    rig: Rig, task: dict[str, Any], components: Sequence[str] = (), stopping: Callable[[], str] = lambda: ""
+    rig: Rig,
+    task: dict[str, Any],
+    components: Sequence[str] = (),
+    stopping: Callable[[], str] = lambda: "",
+    reviewer: DatabaseReviewer | None = None,
 ) -> TaskContext:
     """A window with this one task, open now."""
     stack = Stack.model_validate(rig.server.find(STACK, NAMESPACE, "docuquery"))
@@ -28,7 +33,7 @@ def context(
     window = MaintenanceWindow.model_validate({"metadata": metadata, "spec": spec})
     life = rig.life
     return TaskContext(
-        ports=life.ports,
+        ports=replace(life.ports, reviewer=reviewer) if reviewer else life.ports,
         stack=stack,
         window=window,
         task=window.spec.tasks[0],

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, LiteralString, TypeVar
 
 import psycopg
 from psycopg import errors, sql, waiting
@@ -17,6 +17,7 @@ from psycopg.rows import DictRow, dict_row
 from ..domain.redaction import redact
 from ..ports import Blocker, DatabaseFacts, DatabaseTarget, Session
 
+T = TypeVar("T")
 # SQLSTATE: postgresql.org/docs/current/errcodes-appendix.html
 BY_STATE = {
     "28P01": "auth",
@@ -150,6 +151,36 @@ class PsycopgDatabase:
                 return alive
         except (TimeoutError, psycopg.Error, *NONSENSE):
             return None
+
+
+async def asked(
+    target: DatabaseTarget, timeout: float, read: Callable[[Connection], Awaitable[T]], limit: float
+) -> T | DatabaseFacts:
+    """What `read` makes of a new connection within `limit` seconds, else facts whose outcome says why not."""
+    try:
+        async with asyncio.timeout(limit), _connected(target, timeout) as connection:
+            return await read(connection)
+    except TimeoutError:
+        return DatabaseFacts("timeout", f"no answer within {limit:g} s")
+    except psycopg.Error as problem:
+        return DatabaseFacts(classify(problem), _first_line(problem), problem.sqlstate or "")
+    except NONSENSE as problem:
+        return DatabaseFacts("error", f"the answer makes no sense: {type(problem).__name__}")
+
+
+async def rows_of(connection: Connection, query: Any, values: Mapping[str, Any] | None = None) -> list[DictRow] | str:
+    """Rows, or what the server says against this question; others may still be asked."""
+    try:
+        return await _all(connection, query, values)
+    except (psycopg.DatabaseError, UnicodeDecodeError) as problem:
+        if connection.closed or not isinstance(problem, psycopg.Error):
+            return "the connection was lost" if connection.closed else "text that is not readable"
+        return _first_line(problem)
+
+
+def in_schema(query: LiteralString, schema: str) -> sql.Composed:
+    """A query with this schema's name, quoted, for `{schema}`."""
+    return sql.SQL(query).format(schema=sql.Identifier(schema))
 
 
 class Connection(psycopg.AsyncConnection[DictRow]):

@@ -56,6 +56,7 @@ from .cluster import (
     Unavailable,
     owner_key,
 )
+from .database_review import DatabaseReview, DatabaseReviewer, NoReviewer, Statement, TableSize
 from .links import Links, LinkTarget, NoLinks
 from .network import BODY_LIMIT, HttpAnswer, Network
 from .postgres import Blocker, Database, DatabaseFacts, DatabaseTarget, Session
@@ -83,6 +84,7 @@ class Ports:
     metrics: Metrics
     links: Links = field(default_factory=NoLinks)
     channels: Channels = field(default_factory=NoChannels)
+    reviewer: DatabaseReviewer = field(default_factory=NoReviewer)
     self: Self = field(default_factory=Self)
 
 
@@ -132,6 +134,8 @@ __all__ = [
     "Conflict",
     "Database",
     "DatabaseFacts",
+    "DatabaseReview",
+    "DatabaseReviewer",
     "DatabaseTarget",
     "Events",
     "HttpAnswer",
@@ -145,6 +149,7 @@ __all__ = [
     "Network",
     "NoChannels",
     "NoLinks",
+    "NoReviewer",
     "Ports",
     "Qdrant",
     "QdrantAnswer",
@@ -164,6 +169,8 @@ __all__ = [
     "ResultsPage",
     "Self",
     "Session",
+    "Statement",
+    "TableSize",
     "TaskResult",
     "Transient",
     "Unavailable",

@@ -138,12 +138,10 @@ class RateLimits:
         if not await suspicious(context):
             return {"summary": NOT_LOOKED}
         settings = context.component.rate_limit or RateLimitSettings()
-        containers = [c for p in await shared.pod_objects(context.round, context.component) if (c := _container(p))]
-        maps = {name: await _config_map(context.round, name) for c in containers for name in rate_limits.config_maps(c)}
         names = (settings.requests_env, settings.window_env)
-        values = [(a, b) for a, b in ([rate_limits.value_of(c, n, maps) for n in names] for c in containers)]
-        found, mixed = rate_limits.in_force(values)
-        finding: dict[str, Any] = {**found, "mixed": mixed} if containers else {}
+        limits = await limits_of_pods(context)
+        found, mixed = rate_limits.in_force(limits)
+        finding: dict[str, Any] = {**found, "mixed": mixed} if limits else {}
         if found.get("window") and "requests" in found:
             finding["perSecond"] = round(found["requests"] / found["window"], 3)
         told = [
@@ -152,6 +150,15 @@ class RateLimits:
         ]
         finding["summary"] = ", ".join(told) + ("; pods differ" if mixed else "")
         return finding
+
+
+async def limits_of_pods(context: ProbeContext) -> list[tuple[int | None, int | None]]:
+    """Requests and window, seconds, of each of the api's pods; None where it is not known."""
+    settings = context.component.rate_limit or RateLimitSettings()
+    containers = [c for p in await shared.pod_objects(context.round, context.component) if (c := _container(p))]
+    maps = {name: await _config_map(context.round, name) for c in containers for name in rate_limits.config_maps(c)}
+    names = (settings.requests_env, settings.window_env)
+    return [(a, b) for a, b in ([rate_limits.value_of(c, n, maps) for n in names] for c in containers)]
 
 
 def _container(pod: JSON) -> JSON | None:

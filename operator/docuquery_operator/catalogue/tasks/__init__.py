@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ...api.maintenance_window import TaskType
-from . import capacity_plan, error_rate, health_check, resource_usage
+from . import capacity_plan, error_rate, health_check, performance_review, resource_usage
 from .base import TaskKind
 
-_KINDS: tuple[TaskKind, ...] = (health_check.KIND, error_rate.KIND, resource_usage.KIND, capacity_plan.KIND)
+_KINDS: tuple[TaskKind, ...] = (
+    health_check.KIND,
+    error_rate.KIND,
+    resource_usage.KIND,
+    capacity_plan.KIND,
+    performance_review.KIND,
+)
 TASKS: Mapping[TaskType, TaskKind] = {kind.type: kind for kind in _KINDS}
