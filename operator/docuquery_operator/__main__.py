@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pydantic import ValidationError
 
 from .adapters.access import AccessError, find_access
+from .adapters.alertmanager import AlertmanagerRest
 from .adapters.celery import RedisCelery
 from .adapters.channels import SystemChannels
 from .adapters.clock import SystemClock
@@ -87,6 +88,7 @@ async def run(settings: Settings) -> int:
             leader=lease,
             metrics=metrics,
             links=links,
+            alertmanager=AlertmanagerRest(),
             channels=SystemChannels(clock, settings.notify_allow, access.addresses()),
             reviewer=PsycopgReviewer(),
             self=Self(settings.namespace, settings.instance, settings.address),

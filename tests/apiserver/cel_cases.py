@@ -187,6 +187,18 @@ RUNBOOK = [
          {"parameters": [{"name": "word", "type": "String", "values": ["a", "b"]}]}),
 ]  # fmt: skip
 
+_AM = {"service": "alertmanager", "labels": {"namespace": "docuquery"}}
+ALERTMANAGER = [
+    Case("Stack", "labels must say which alerts are the Stack's, such as {namespace: docuquery}",
+         {"alertmanager": _AM | {"labels": {}}}, {"alertmanager": _AM}),
+    Case("Stack", "an alert label's name must be letters, digits and '_', such as namespace or service",
+         {"alertmanager": _AM | {"labels": {"name space": "docuquery"}}}, {"alertmanager": _AM | {"labels": {"name_space": "d"}}}),
+    Case("Stack", "labels of single pods, such as pod or instance, change with each restart; write labels of the whole Stack",
+         {"alertmanager": _AM | {"labels": {"pod": "postgres-0"}}}, {"alertmanager": _AM | {"labels": {"job": "docuquery"}}}),
+    Case("Stack", "componentLabel must be no label of single pods",
+         {"alertmanager": _AM | {"componentLabel": "pod"}}, {"alertmanager": _AM | {"componentLabel": "service"}}),
+]  # fmt: skip
+
 WINDOW = [
     Case("MaintenanceWindow", "schedule needs exactly one of cron, rrule and at",
          {"schedule": {"at": START}}, {"schedule": {"cron": None, "at": START}}),
@@ -295,4 +307,4 @@ RESTORE = [
     Case("RestoreJob", DURATION, {"timeout": "forever"}, {"timeout": "6h"}),
 ]  # fmt: skip
 
-CASES = [*STACK, *INCIDENT, *RUNBOOK, *WINDOW, *BACKUP, *RESTORE]
+CASES = [*STACK, *ALERTMANAGER, *INCIDENT, *RUNBOOK, *WINDOW, *BACKUP, *RESTORE]

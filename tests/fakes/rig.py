@@ -25,6 +25,7 @@ from docuquery_operator.ports import (
     SECRET,
     STACK,
     STATEFUL_SET,
+    Alertmanager,
     ApiError,
     CeleryFacts,
     CeleryNode,
@@ -32,6 +33,7 @@ from docuquery_operator.ports import (
     DatabaseFacts,
     Key,
     Kind,
+    NoAlertmanager,
     Ports,
     RedisClient,
     RedisFacts,
@@ -41,6 +43,7 @@ from docuquery_operator.ports import (
     Unavailable,
     Waiting,
 )
+from tests.fakes.alertmanager import FaultyAlertmanager
 from tests.fakes.clock import ManualClock
 from tests.fakes.cluster import FakeCluster, FakeServer
 from tests.fakes.faults import Faults, KilledError
@@ -131,6 +134,7 @@ class Rig:
     passes: int = 0
     channels: ChannelState = field(default_factory=ChannelState)
     nudged: list[Key] = field(default_factory=list)
+    alertmanager: Alertmanager = field(default_factory=NoAlertmanager)
     timers: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -265,6 +269,7 @@ class Rig:
             leader=self.leader,
             metrics=metrics,
             links=links,
+            alertmanager=FaultyAlertmanager(self.alertmanager, faults),
             channels=FakeChannels(self.channels, faults, self.clock),
         )
         prober = StackProber(ports)

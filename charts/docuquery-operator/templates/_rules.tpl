@@ -9,7 +9,7 @@ What the operator may do in a namespace that it watches. docs/rbac.md says why, 
   resources: [incidents]
   verbs: [create, patch]
 - apiGroups: [ops.docuquery.ai]
-  resources: [backupjobs]
+  resources: [backupjobs, maintenancewindows]
   verbs: [patch]
 - apiGroups: [batch]
   resources: [jobs]

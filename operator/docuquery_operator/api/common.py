@@ -318,6 +318,8 @@ class ObjectMeta(BaseModel):
     creation_timestamp: Time | None = None
     annotations: dict[str, str] = {}
     labels: dict[str, str] = {}
+    finalizers: list[str] = []
+    deletion_timestamp: Time | None = None
 
 
 class Resource(ApiModel):

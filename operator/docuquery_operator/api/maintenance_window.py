@@ -264,7 +264,15 @@ class ActiveWindow(ApiModel):
 
     since: Annotated[Time, Field(description="When it opened")]
     until: Annotated[Time, Field(description="When it closes, extension included")]
-    silence_id: Annotated[str | None, Field(max_length=64, description="Silence in Alertmanager")] = None
+
+
+class Silence(ApiModel):
+    """The silence in Alertmanager: written before it is made, and kept until it is gone."""
+
+    mark: Annotated[str, Field(max_length=256, description="Words in its comment by which it is found again")]
+    state: Annotated[Literal["Intended", "Active"], Field(description="Active: it was seen there")] = "Intended"
+    id: Annotated[str | None, Field(max_length=64, description="Its id; a renewal may change it")] = None
+    ends_at: Annotated[Time, Field(description="When it ends by itself, at the latest, if nobody renews it")]
 
 
 class PastWindow(ApiModel):
@@ -286,6 +294,7 @@ class MaintenanceWindowStatus(ApiModel):
         Literal["Scheduled", "Active", "Completed", "Failed"] | None, Field(description="Summary for people")
     ] = None
     active: Annotated[ActiveWindow | None, Field(description="The window that is open")] = None
+    silence: Annotated[Silence | None, Field(description="Its silence in Alertmanager, while one may exist")] = None
     last_opening: Annotated[Time | None, Field(description="Openings up to this instant were opened or missed")] = None
     next: Annotated[list[Time], Field(max_length=NEXT_SHOWN, description="Next openings, soonest first")] = []
     tasks: Annotated[

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from .alertmanager import AlertmanagerServer
 from .blocking import Block, Blocking
 from .common import (
     NAME_PATTERN,
@@ -238,6 +239,9 @@ class StackSpec(ApiModel):
     thresholds: Annotated[Thresholds, Field(description="Alert thresholds")] = Thresholds()
     healing: Annotated[Healing, Field(description="How far the operator may go")] = Healing()
     communication: Annotated[Communication, Field(description="Who is told, how and when")] = Communication()
+    alertmanager: Annotated[
+        AlertmanagerServer | None, Field(description="Alertmanager in which maintenance windows keep silences")
+    ] = None
 
 
 class ComponentStatus(ApiModel):

@@ -6,12 +6,13 @@ from collections.abc import Callable
 
 from pydantic import ValidationError
 
-from ..api.maintenance_window import MaintenanceWindow
-from ..domain import maintenance, tasks
+from ..api.maintenance_window import MaintenanceWindow, MaintenanceWindowStatus
+from ..domain import maintenance, silences, tasks
 from ..domain.patching import merge_patch
 from ..ports import JSON, MAINTENANCE_WINDOW, STACK, Key, Ports
 from .invalid import say_invalid
 from .prober import StackProber
+from .silencer import Silencer
 from .task_runner import TaskRunner
 
 SHORTEST_LOOK = 0.05
@@ -23,6 +24,7 @@ class MaintenanceWindowController:
     def __init__(self, ports: Ports, runner: TaskRunner | None = None, changed: Callable[[Key], None] | None = None) -> None:
         self._ports = ports
         self._changed = changed or (lambda _key: None)
+        self._silencer = Silencer(ports)
         self._tasks = runner or TaskRunner(ports, StackProber(ports), "")
 
     async def reconcile(self, key: Key) -> float | None:
@@ -37,19 +39,33 @@ class MaintenanceWindowController:
             return None
         stack = await self._ports.cluster.get(STACK, key.namespace, window.spec.stack_ref.name)
         components = None if stack is None else frozenset((stack.get("spec") or {}).get("components") or {})
+        if window.metadata.deletion_timestamp is not None:
+            return await self._leave(window, stack)
         world = await self._tasks.world(window)
+        silenced = await self._silencer.look(window, stack)
         now = self._ports.clock.now()
         plan = maintenance.decide(window, components, now)
         work = tasks.decide(window, plan.status, world, now)
-        changes = merge_patch(obj.get("status") or {}, work.status.to_wire())
+        quiet = silences.decide(window, work.status, silenced, now)
+        changes = merge_patch(obj.get("status") or {}, quiet.status.to_wire())
         if changes:
             body: JSON = {"metadata": {"resourceVersion": window.metadata.resource_version}, "status": changes}
             await self._ports.cluster.patch(MAINTENANCE_WINDOW, key.namespace, key.name, body, "status")
         if changes.keys() & {"active", "observedGeneration"}:
             # Of what it covers, the Stack shows that.
             self._changed(Key(STACK.plural, key.namespace, window.spec.stack_ref.name))
+        await self._silencer.act(window, stack, quiet)
         for news in (*plan.news, *work.news):
             await self._ports.events.post(MAINTENANCE_WINDOW, obj, news.type, news.reason, news.message)
-        await self._tasks.act(window.model_copy(update={"status": work.status}), work)
-        looks = [at for at in (plan.look_again, work.look_again) if at is not None]
+        await self._tasks.act(window.model_copy(update={"status": quiet.status}), work)
+        looks = [at for at in (plan.look_again, work.look_again, quiet.look_again) if at is not None]
         return max(SHORTEST_LOOK, (min(looks) - now).total_seconds()) if looks else None
+
+    async def _leave(self, window: MaintenanceWindow, stack: JSON | None) -> float | None:
+        """It is being deleted: its silence goes first."""
+        if silences.FINALIZER not in window.metadata.finalizers:
+            return None
+        facts, now = await self._silencer.look(window, stack), self._ports.clock.now()
+        plan = silences.decide(window, window.status or MaintenanceWindowStatus(), facts, now)
+        await self._silencer.act(window, stack, plan)
+        return None if plan.look_again is None else max(SHORTEST_LOOK, (plan.look_again - now).total_seconds())

@@ -21,6 +21,7 @@ from .detector import Detector
 from .invalid import say_invalid
 from .links import QUICK_SECONDS, LinkKeeper
 from .prober import StackProber
+from .silencer import OrphanScan
 from .temporary import Returner
 from .uptime import UptimeKeeper
 from .window_reads import WindowReader
@@ -46,6 +47,7 @@ class StackController:
         self._reminded: dict[Key, int] = {}
         self._backups: dict[Key, tuple[float, LastBackup | None]] = {}
         self._windows = WindowReader(ports)
+        self._orphans = OrphanScan(ports)
 
     async def reconcile(self, key: Key) -> float | None:
         """Seconds until the next round of probes."""
@@ -56,6 +58,7 @@ class StackController:
             self._reminded.pop(key, None)
             self._backups.pop(key, None)
             self._uptime.drop(key)
+            self._orphans.forget(key)
             await self._returner.gone(key)
             return None
         try:
@@ -69,6 +72,7 @@ class StackController:
         health = await self._prober.health(stack, together)
         self._links.keep(key, stack, health)
         states = await self._tell(key, stack, obj, health)
+        self._orphans.look(key, stack)
         await self._keeper.look(stack, obj)
         await self._returner.look(stack, obj)
         down = [c.name for c in states if c.state is ComponentState.MAJOR_OUTAGE]

@@ -60,7 +60,7 @@ class Plan:
 
 def open_span(window: MaintenanceWindow, now: datetime) -> Span | None:
     """The span that is open at this instant, by the schedule itself: right also before the status says so."""
-    if window.spec.suspend:
+    if window.spec.suspend or window.metadata.deletion_timestamp is not None:
         return None
     known = _span_of(window, now)
     if known is not None and known.contains(now):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from .alertmanager import Alertmanager, AlertmanagerTarget, NoAlertmanager
 from .celery import (
     Batch,
     Celery,
@@ -85,6 +86,7 @@ class Ports:
     links: Links = field(default_factory=NoLinks)
     channels: Channels = field(default_factory=NoChannels)
     reviewer: DatabaseReviewer = field(default_factory=NoReviewer)
+    alertmanager: Alertmanager = field(default_factory=NoAlertmanager)
     self: Self = field(default_factory=Self)
 
 
@@ -118,6 +120,8 @@ __all__ = [
     "STACK",
     "STATEFUL_SET",
     "WORKLOADS",
+    "Alertmanager",
+    "AlertmanagerTarget",
     "ApiError",
     "Aside",
     "Batch",
@@ -147,6 +151,7 @@ __all__ = [
     "Links",
     "Metrics",
     "Network",
+    "NoAlertmanager",
     "NoChannels",
     "NoLinks",
     "NoReviewer",
