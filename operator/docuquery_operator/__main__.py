@@ -111,8 +111,13 @@ def controllers_of(ports: Ports, queue: WorkQueue, image: str) -> dict[Kind, Rec
         stacks.recount(key)
         queue.add(key)
 
+    def not_sent(key: Key) -> None:
+        # The next try comes later than this; by then other news of the incident may have come, for the same write.
+        queue.add(key, after=2.0)
+
+    courier = Courier(ports, queue.first, failed=not_sent)
     return {
-        INCIDENT: IncidentController(ports, prober, recount, Courier(ports, queue.add)).reconcile,
+        INCIDENT: IncidentController(ports, prober, recount, courier).reconcile,
         STACK: stacks.reconcile,
         RUNBOOK: RunbookController(ports).reconcile,
         BACKUP_JOB: BackupJobController(ports, image, recount).reconcile,

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from docuquery_operator.api.common import Severity
-from docuquery_operator.controllers.courier import QUIET_AT_ONCE, Courier, Letter
+from docuquery_operator.controllers.courier import Courier
+from docuquery_operator.controllers.lane import HELD_FOR, QUIET_AT_ONCE, Letter
 from docuquery_operator.domain.messages import Message
 from docuquery_operator.ports import INCIDENT, SECRET, Key, Ports, Receipt
 from tests.fakes.rig import NAMESPACE, Rig
@@ -37,6 +38,12 @@ class Gate:
 async def settle() -> None:
     for _ in range(10):
         await asyncio.sleep(0)
+
+
+def written(world: World, incident: str, key: str = "trigger") -> None:
+    """The incident's pass has written the receipt, and has nothing more to send."""
+    world.courier.recorded(Key(INCIDENT.plural, NAMESPACE, incident), f"uid-{incident}", [key])
+    world.courier.offer(f"uid-{incident}", [])
 
 
 @dataclass
@@ -97,13 +104,14 @@ async def test_what_waits_for_a_contact_goes_out_as_one(world: World) -> None:
     assert world.timers == [5.0]
     await world.gate.answer(0)
     assert len(world.gate.going) == 1
+    written(world, "a")
     world.rig.clock.advance(5)
     world.courier.offer("uid-e", [letter("e")])
     await settle()
     assert world.gate.going[1][0].members == ("b", "c", "d", "e")
     await world.gate.answer(1)
     assert {k.name for k in world.nudged} == set("abcde")
-    for name in "abcde":
+    for name in "bcde":
         owner = Key(INCIDENT.plural, NAMESPACE, name)
         assert world.courier.deliveries(owner, f"uid-{name}")["trigger"].accepted
         assert world.courier.deliveries(owner, "uid-of-another-life") == {}
@@ -118,7 +126,70 @@ async def test_ends_of_alerts_wait_neither_for_a_pace_nor_for_each_other(world: 
     await settle()
     assert world.gate.going[-1][0].incident == "page"
     await world.gate.answer(0)
+    written(world, "0", "resolve")
+    await settle()
     assert len(world.gate.going) == QUIET_AT_ONCE + 2
+
+
+async def test_no_more_is_taken_without_being_written_than_may_be_on_its_way_at_once(world: World) -> None:
+    for n in range(20):
+        world.courier.offer(f"uid-{n}", [letter(str(n), channel="webhook")])
+    await settle()
+    for n in range(8):
+        await world.gate.answer(n)
+    assert len(world.gate.going) == 8
+    written(world, "3")
+    await settle()
+    assert len(world.gate.going) == 9
+    # What was not taken comes again anyhow: it holds up nobody.
+    await world.gate.answer(8, Receipt(False, "HTTP 503"))
+    assert len(world.gate.going) == 10
+
+
+async def test_one_message_for_many_is_written_when_all_of_them_are(world: World) -> None:
+    for name in "abc":
+        world.courier.offer(f"uid-{name}", [letter(name)])
+    await settle()
+    await world.gate.answer(0)
+    written(world, "a")
+    world.rig.clock.advance(5)
+    world.courier.offer("uid-d", [letter("d")])
+    await settle()
+    await world.gate.answer(1)
+    world.rig.clock.advance(5)
+    world.courier.offer("uid-e", [letter("e")])
+    written(world, "b")
+    written(world, "c")
+    await settle()
+    assert len(world.gate.going) == 2
+    written(world, "d")
+    await settle()
+    assert [m.incident for m, _ in world.gate.going] == ["a", "b", "e"]
+
+
+async def test_a_receipt_that_cannot_be_written_silences_nobody_for_ever(world: World) -> None:
+    world.courier.offer("uid-a", [letter("a")])
+    await settle()
+    await world.gate.answer(0)
+    world.rig.clock.advance(6)
+    world.courier.offer("uid-b", [letter("b")])
+    await settle()
+    assert (len(world.gate.going), world.timers[-1]) == (1, HELD_FOR.total_seconds() - 6)
+    world.rig.clock.advance(5)
+    world.courier.offer("uid-c", [letter("c")])
+    await settle()
+    assert world.gate.going[1][0].members == ("b", "c")
+
+
+async def test_a_deleted_incident_makes_room(world: World) -> None:
+    world.courier.offer("uid-a", [letter("a")])
+    await settle()
+    await world.gate.answer(0)
+    world.courier.offer("uid-b", [letter("b")])
+    world.rig.clock.advance(6)
+    world.courier.forget(Key(INCIDENT.plural, NAMESPACE, "a"))
+    await settle()
+    assert [m.incident for m, _ in world.gate.going] == ["a", "b"]
 
 
 async def test_contacts_do_not_wait_for_each_other(world: World) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from docuquery_operator.catalogue.runbooks import shipped
 from docuquery_operator.ports import Conflict, Key, Refused, Unavailable
 from tests.fakes.faults import Faults, KilledError
-from tests.fakes.rig import VERIFY, Rig, condition, steps
+from tests.fakes.rig import VERIFY, Rig, condition, quiet, steps
 
 # Dozens of whole stories in a simulated world; two seconds are for units.
 pytestmark = pytest.mark.timeout(120)
@@ -121,7 +121,7 @@ async def story(
             begin()
             lives = len(rig.lives)
         status = rig.status(key)
-        if after is None and status.get("phase") == "Resolved" and "report" in status:
+        if quiet(after) and status.get("phase") == "Resolved" and "report" in status:
             break
         wait = 5.0 if after is None else after
         rig.clock.advance(max(0.05, {"early": min(wait, 0.3), "late": wait + seconds}.get(what, wait)))

@@ -15,7 +15,6 @@ from .common import (
     Conditions,
     HealMode,
     KindMeta,
-    ListMap,
     LocalRef,
     Name,
     Preserve,
@@ -25,8 +24,8 @@ from .common import (
     Time,
     TypeName,
 )
+from .review import Review, ReviewState
 
-Text = Annotated[str, Field(max_length=1024)]
 Line = Annotated[str, Field(max_length=512)]
 
 DECISIONS_KEPT = 20
@@ -61,23 +60,6 @@ class ResolvedByHand(ApiModel):
     by: Annotated[str, Field(min_length=1, max_length=256, description="Who closed it")]
     note: Annotated[str, Field(max_length=2048, description="Why it is over")] = ""
     at: Annotated[Time | None, Field(description="When; needed to close an incident that was reopened")] = None
-
-
-class FollowUp(ApiModel):
-    """One task that came out of the review."""
-
-    title: Annotated[str, Field(min_length=1, max_length=256, description="What is to be done")]
-    owner: Annotated[str, Field(min_length=1, max_length=256, description="Who does it")]
-    due: Annotated[str | None, Field(pattern=r"^\d{4}-\d{2}-\d{2}$", max_length=10, description="Due day")] = None
-    done: Annotated[bool, Field(description="Whether it is done")] = False
-
-
-class Review(ApiModel):
-    """The post-incident review, written by people."""
-
-    root_cause: Annotated[str | None, Field(max_length=4096, description="Root cause")] = None
-    lessons: Annotated[list[Text], Field(max_length=20, description="Lessons learned")] = []
-    actions: Annotated[list[FollowUp], ListMap("title"), Field(max_length=20, description="Follow-ups")] = []
 
 
 class IncidentSpec(ApiModel):
@@ -325,9 +307,11 @@ class Report(ApiModel):
     """Where the full report is."""
 
     config_map: Annotated[
-        str, Field(max_length=253, description="ConfigMap with report.md, report.json, evidence-<attempt>.json")
+        str,
+        Field(max_length=253, description="ConfigMap with report.html, report.md, report.json, evidence-<attempt>.json"),
     ]
     updated_at: Annotated[Time, Field(description="When it was written")]
+    review: Annotated[str | None, Field(max_length=12, description="Digest of the review that it shows")] = None
 
 
 class IncidentStatus(StatusModel):
@@ -355,6 +339,10 @@ class IncidentStatus(StatusModel):
     times: Annotated[Times, Field(description="When what happened")] = Times()
     timeline: Annotated[list[TimelineEntry], Field(max_length=TIMELINE_KEPT, description="The story, newest last")] = []
     report: Annotated[Report | None, Field(description="Where the full report is")] = None
+    review: Annotated[ReviewState | None, Field(description="What the operator keeps of the review")] = None
+    open_follow_ups: Annotated[
+        list[Line], Field(max_length=5, description="Follow-ups of earlier incidents of the same cause that are not done")
+    ] = []
 
     def condition(self, type_: str) -> Condition | None:
         """The condition of this type, if any."""

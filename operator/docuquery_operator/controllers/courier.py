@@ -9,93 +9,44 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from ..domain.messages import Message, together
+from ..domain.messages import together
 from ..domain.outbox import TRIES
-from ..domain.sending import LARGEST, LIMITS, SHARED, Pace, may_join, silent
+from ..domain.sending import LIMITS, SHARED, Pace
 from ..domain.world import Delivery
 from ..ports import SECRET, ApiError, Key, Ports, Receipt
+from .lane import Lane, Letter, Parcel
 
 log = logging.getLogger(__name__)
 TIMEOUT_SECONDS = 10.0
 LONGEST_RETRY = 900.0
-# What wakes nobody need not wait for the answer to the one before.
-QUIET_AT_ONCE = 8
 Later = Callable[[float, Callable[[], None]], None]
 
 
-@dataclass(frozen=True)
-class Letter:
-    """One entry of an outbox, ready to be sent."""
-
-    owner: Key
-    uid: str
-    key: str
-    channel: str
-    secret: str
-    stack: str
-    message: Message
-
-    @property
-    def id(self) -> tuple[str, str]:
-        """Identity in this process."""
-        return self.uid, self.key
-
-
-@dataclass
-class _Lane:
-    """One contact of one channel: what is told of one incident goes out in order, one after the other.
-
-    busy: incidents that something is on its way of. paging, quiet: tries that run, of messages and of what wakes nobody.
-    """
-
-    pace: Pace
-    queue: dict[tuple[str, str], Letter] = field(default_factory=dict)
-    busy: set[str] = field(default_factory=set)
-    paging: int = 0
-    quiet: int = 0
-    waking: bool = False
-
-    def next(self, free: bool) -> list[Letter]:
-        """What may go out now, together; free: the contact may be told something."""
-        ready = list(self._ready())
-        if self.quiet < QUIET_AT_ONCE:
-            quiet = next((i for i in ready if silent(i.channel, i.message)), None)
-            if quiet is not None:
-                return [quiet]
-        loud = [i for i in ready if not silent(i.channel, i.message)]
-        if not loud or not free or self.paging >= self.pace.limit.parallel:
-            return []
-        if not self.pace.limit.together:
-            return loud[:1]
-        first = loud[0]
-        return [first, *(i for i in loud[1:] if may_join(first.channel, first.message, i.message))][:LARGEST]
-
-    def _ready(self) -> Iterator[Letter]:
-        """The first of each incident that nothing is on its way of: an end must not overtake its beginning."""
-        seen = set(self.busy)
-        for letter in self.queue.values():
-            if letter.uid not in seen:
-                seen.add(letter.uid)
-                yield letter
-
-
 class Courier:
-    """One a process."""
+    """One a process. nudge: a message was taken, and its receipt is to be written at once; failed: it was not."""
 
-    def __init__(self, ports: Ports, nudge: Callable[[Key], None], later: Later | None = None) -> None:
+    def __init__(
+        self,
+        ports: Ports,
+        nudge: Callable[[Key], None],
+        later: Later | None = None,
+        failed: Callable[[Key], None] | None = None,
+    ) -> None:
         self._ports = ports
         self._nudge = nudge
+        self._failed = failed or nudge
         self._later = later or _call_later
-        self._lanes: dict[tuple[str, ...], _Lane] = {}
+        self._lanes: dict[tuple[str, ...], Lane] = {}
         self._going: set[tuple[str, str]] = set()
         self._waiting: dict[str, set[tuple[str, ...]]] = {}
         self._results: dict[Key, dict[tuple[str, str], Delivery]] = {}
         self._works: dict[tuple[str, str, str], datetime] = {}
         self._failures: dict[tuple[str, str, str], int] = {}
+        self._parcels: dict[tuple[str, str], Parcel] = {}
+        self._freed: set[tuple[str, ...]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def deliveries(self, owner: Key, uid: str) -> Mapping[str, Delivery]:
@@ -103,16 +54,32 @@ class Courier:
         return {key: seen for (of, key), seen in self._results.get(owner, {}).items() if of == uid}
 
     def recorded(self, owner: Key, uid: str, keys: Sequence[str]) -> None:
-        """They stand in the status now."""
+        """They stand in the status now; what follows them goes out with the next offer."""
         known = self._results.get(owner, {})
         for key in keys:
             known.pop((uid, key), None)
         if not known:
             self._results.pop(owner, None)
+        self._written((uid, key) for key in keys)
 
     def forget(self, owner: Key) -> None:
         """The incident was deleted."""
-        self._results.pop(owner, None)
+        self._written(self._results.pop(owner, {}))
+        self._pump_freed()
+
+    def _written(self, ids: Iterable[tuple[str, str]]) -> None:
+        """What would not come again after a kill makes room for the next."""
+        for id_ in ids:
+            parcel = self._parcels.pop(id_, None)
+            if parcel is not None:
+                parcel.left.discard(id_)
+                if not parcel.left:
+                    self._lanes[parcel.lane].unwritten.discard(parcel)
+                    self._freed.add(parcel.lane)
+
+    def _pump_freed(self) -> None:
+        while self._freed:
+            self._pump(self._freed.pop())
 
     def works_since(self, namespace: str, stack: str, channel: str) -> datetime | None:
         """When the channel last took a message."""
@@ -128,15 +95,16 @@ class Courier:
         for name in self._waiting.pop(uid, set()):
             lane = self._lanes[name]
             for known in [i for i in lane.queue if i[0] == uid and i not in wanted]:
-                del lane.queue[known]
+                lane.drop(known)
         for letter in letters:
             if letter.id in self._going or letter.id in self._results.get(letter.owner, {}):
                 continue
             name = _lane_of(letter)
-            lane = self._lanes.setdefault(name, _Lane(Pace(LIMITS[letter.channel])))
-            lane.queue[letter.id] = letter
+            lane = self._lanes.setdefault(name, Lane(Pace(LIMITS[letter.channel])))
+            lane.put(letter)
             self._waiting.setdefault(uid, set()).add(name)
             self._pump(name)
+        self._pump_freed()
 
     async def ended(self) -> None:
         """Wait for the tries that run."""
@@ -148,17 +116,18 @@ class Courier:
         lane = self._lanes[name]
         while lane.queue:
             now = self._ports.clock.now()
-            wait = (lane.pace.free_at(now) - now).total_seconds()
-            batch = lane.next(free=wait <= 0)
+            held, free_at = lane.held_until(now), lane.pace.free_at(now)
+            batch = lane.next(free=free_at <= now)
             if not batch:
-                if wait > 0:
-                    self._wake(name, lane, wait)
+                until = free_at if free_at > now else held
+                if until is not None:
+                    self._wake(name, lane, (until - now).total_seconds())
                 return
-            quiet = silent(batch[0].channel, batch[0].message)
+            quiet = batch[0].quiet
             if not quiet:
                 lane.pace.went(now)
             for letter in batch:
-                del lane.queue[letter.id]
+                lane.drop(letter.id)
                 self._going.add(letter.id)
                 lane.busy.add(letter.uid)
             lane.quiet, lane.paging = lane.quiet + quiet, lane.paging + (not quiet)
@@ -172,7 +141,7 @@ class Courier:
         if problem is not None:
             log.error("a message could not be handled", exc_info=problem)
 
-    def _wake(self, name: tuple[str, ...], lane: _Lane, wait: float) -> None:
+    def _wake(self, name: tuple[str, ...], lane: Lane, wait: float) -> None:
         if lane.waking:
             return
 
@@ -183,7 +152,7 @@ class Courier:
         lane.waking = True
         self._later(wait, again)
 
-    async def _deliver(self, name: tuple[str, ...], lane: _Lane, batch: Sequence[Letter], quiet: bool) -> None:
+    async def _deliver(self, name: tuple[str, ...], lane: Lane, batch: Sequence[Letter], quiet: bool) -> None:
         receipt: Receipt | None = None
         try:
             if self._ports.leader.leading():
@@ -194,6 +163,10 @@ class Courier:
             self._going.difference_update(letter.id for letter in batch)
         if receipt is not None:
             self._record(batch, receipt)
+            if receipt.accepted:
+                parcel = Parcel(name, quiet, self._ports.clock.now(), {letter.id for letter in batch})
+                lane.unwritten.add(parcel)
+                self._parcels |= dict.fromkeys(parcel.left, parcel)
         self._pump(name)
 
     async def _send(self, batch: Sequence[Letter]) -> Receipt:
@@ -231,7 +204,7 @@ class Courier:
         self._ports.metrics.notified(first.channel, outcome, took if receipt.accepted else None)
         for letter in batch:
             self._results.setdefault(letter.owner, {})[letter.id] = seen
-            self._nudge(letter.owner)
+            (self._nudge if receipt.accepted else self._failed)(letter.owner)
 
 
 def _lane_of(letter: Letter) -> tuple[str, ...]:

@@ -7,12 +7,15 @@ import json
 from collections.abc import Mapping
 
 from ..api.common import API_VERSION
-from ..api.incident import Incident
+from ..api.incident import Incident, IncidentStatus
 from ..api.stack import Component, ComponentType, Stack
 from ..catalogue import shared
 from ..catalogue.base import Round
+from ..domain import review, watched
 from ..domain.pods import PodFacts
 from ..domain.report import capped_evidence, report_json, report_markdown
+from ..domain.review_page import review_page, window
+from ..domain.watched import Ring
 from ..ports import CONFIG_MAP, EVENT, JSON, ApiError, Conflict, Ports
 
 COLLECT_SECONDS = 10.0
@@ -20,6 +23,7 @@ LOG_LINES = 200
 IDLE_CLIENTS = 50
 # Kubernetes takes 1 MiB; the report itself is yet to come.
 CONFIG_MAP_LIMIT = 700 * 1024
+SAMPLES = "samples.json"
 
 
 class Reporter:
@@ -38,13 +42,21 @@ class Reporter:
             parts = await self._collect(stack, component)
         await self._store(incident, known, {key: json.dumps(capped_evidence(parts), indent=1)})
 
-    async def report(self, incident: Incident) -> str:
-        """Write report.md and report.json; the ConfigMap's name."""
+    async def report(self, incident: Incident, ring: Ring | None = None) -> str:
+        """Write report.md and report.json, for a P0 or P1 the review's page; the ConfigMap's name.
+
+        ring: what was seen of the component. What was once written of it stays: a later process has seen less.
+        """
         known = await self._ports.cluster.get(CONFIG_MAP, incident.metadata.namespace, name_of(incident))
         data = {
             "report.md": report_markdown(incident),
             "report.json": json.dumps(report_json(incident), indent=1, sort_keys=True),
         }
+        status = incident.status or IncidentStatus()
+        if status.severity in review.REVIEWED or review.digest(incident.spec.review):
+            found = _seen(status, known, ring)
+            data |= {SAMPLES: json.dumps(found)} if found else {}
+            data["report.html"] = review_page(incident, found)
         await self._store(incident, known, data)
         return name_of(incident)
 
@@ -121,6 +133,20 @@ class Reporter:
         facts = await self._ports.qdrant.look(target, COLLECT_SECONDS / 3)
         collections = [repr(c) for c in facts.collections or ()]
         return "\n".join([f"{facts.outcome} {facts.version} {facts.message}", repr(facts.cluster), *collections])
+
+
+def _seen(status: IncidentStatus, known: JSON | None, ring: Ring | None) -> JSON | None:
+    """Samples around this round: those that stand in the report already, else those of the ring."""
+    try:
+        stored = json.loads(((known or {}).get("data") or {})[SAMPLES])
+        if stored["round"] == status.round and isinstance(stored["rows"], list):
+            return dict(stored)
+    except (KeyError, ValueError, TypeError):
+        pass
+    span = window(status)
+    if ring is None or span is None:
+        return None
+    return {"round": status.round, **watched.as_json(status.component or "", *ring.between(*span))}
 
 
 def _room(incident: Incident, known: JSON | None, data: Mapping[str, str]) -> dict[str, str | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 
 from pydantic import ValidationError
 
@@ -16,10 +17,12 @@ from ..domain import rails
 from ..domain.healing import Plan, decide
 from ..domain.ledger import Attempt
 from ..domain.patching import merge_patch
+from ..domain.review import digest
 from ..domain.world import EffectState, Problem, World
 from ..ports import INCIDENT, JSON, STACK, Key, Ports, Transient
 from .courier import Courier
 from .evidence import Reporter, collected
+from .follow_ups import FollowUps
 from .gather import Gatherer
 from .invalid import say_invalid
 from .prober import StackProber
@@ -42,7 +45,9 @@ class IncidentController:
         self._ports = ports
         self._changed = ended or (lambda _key: None)
         self._gather = Gatherer(ports, prober)
+        self._prober = prober
         self._reporter = Reporter(ports)
+        self._follow_ups = FollowUps()
         self._teller = Teller(ports, courier or Courier(ports, lambda _key: None))
 
     async def reconcile(self, key: Key) -> float | None:
@@ -50,13 +55,16 @@ class IncidentController:
         obj = await self._ports.cluster.get(INCIDENT, key.namespace, key.name)
         if obj is None or obj["metadata"].get("deletionTimestamp"):
             self._teller.forget(key)
+            self._follow_ups.forget(key)
             return None
         try:
             incident = Incident.model_validate(obj)
         except ValidationError as error:
             await say_invalid(self._ports, INCIDENT, obj, "NeedsHuman", error)
             return None
+        self._follow_ups.note(key, incident)
         world = self._teller.known(key, incident, await self._gather.world(incident))
+        world = replace(world, follow_ups=self._follow_ups.of(key, incident))
         now = self._ports.clock.now()
         plan = decide(incident, world, now)
         before = incident.status.phase if incident.status else None
@@ -102,7 +110,7 @@ class IncidentController:
         if plan.undo is not None:
             await self._undo(incident, plan.undo)
         if plan.close:
-            await self._close(incident)
+            await self._close(incident, world)
 
     async def _advance(self, incident: Incident, world: World, step: Step) -> None:
         """Start or carry on the effect: leader, fence, fresh Stack, ledger and evidence come first."""
@@ -147,11 +155,14 @@ class IncidentController:
         namespace, stack = incident.metadata.namespace, incident.spec.stack_ref.name
         await self._gather.ledgers.keep(namespace, stack, step.component, attempt, now)
 
-    async def _close(self, incident: Incident) -> None:
+    async def _close(self, incident: Incident, world: World) -> None:
         """The report is the last thing written: an ended incident without one is closed again after a crash."""
         status = incident.status or IncidentStatus()
-        name = await self._reporter.report(incident)
-        report = Report(config_map=name, updated_at=self._ports.clock.now())
+        stack, component = world.stack, status.component
+        ring = self._prober.ring(stack.metadata.uid, component) if stack is not None and component else None
+        name = await self._reporter.report(incident, ring)
+        shown = digest(incident.spec.review)
+        report = Report(config_map=name, updated_at=self._ports.clock.now(), review=shown)
         await self._write(incident, status.model_copy(update={"report": report}))
 
 

@@ -22,6 +22,7 @@ from ..catalogue.probes import PROBES, celery
 from ..catalogue.service_levels import ServiceLevel, service_level
 from ..domain.causes import Findings, Verdict, judge
 from ..domain.components import judge_component
+from ..domain.watched import Ring
 from ..domain.world import Neighbour, Streak
 from ..ports import ApiError, Ports
 
@@ -64,6 +65,7 @@ class StackProber:
         self._histories: dict[tuple[str, ...], _History] = {}
         self._memories: dict[str, tuple[datetime, dict[object, Any]]] = {}
         self._outdated: dict[str, tuple[datetime, Collection[str]]] = {}
+        self._rings: dict[str, tuple[datetime, dict[str, Ring]]] = {}
 
     def round(self, stack: Stack) -> Round:
         """For those who ask side by side: what one of them has read, the others need not read again."""
@@ -72,6 +74,13 @@ class StackProber:
         self._memories[stack.metadata.uid] = (now, memory)
         self._memories = {k: v for k, v in self._memories.items() if now - v[0] <= FORGET_AFTER}
         return Round(stack, self._ports, stack.spec.detection.patience, now, memory)
+
+    def ring(self, uid: str, component: str) -> Ring:
+        """What was seen of a component of this Stack since the process began; empty where nobody looked."""
+        now = self._ports.clock.now()
+        _, rings = self._rings.get(uid, (now, {}))
+        self._rings[uid] = (now, rings)
+        return rings.setdefault(component, Ring())
 
     def outdate(self, stack: Stack, components: Collection[str]) -> None:
         """What was seen of these until now is no answer any more, however young; of none: all is as usual again."""
@@ -127,6 +136,7 @@ class StackProber:
         async def probe(before: Mapping[str, Neighbour] | None, paced: bool) -> Mapping[str, Neighbour]:
             round_ = together or self.round(stack)
             names = list(stack.spec.components)
+            self._forget_rings(stack, round_.now)
             seen = await asyncio.gather(*(self._component(round_, n, stack.spec.components[n]) for n in names))
             return {n: _counted((before or {}).get(n), s, paced) for n, s in zip(names, seen, strict=True)}
 
@@ -172,6 +182,13 @@ class StackProber:
         finally:
             history.running = None
 
+    def _forget_rings(self, stack: Stack, now: datetime) -> None:
+        """Of Stacks that are gone, and of components that this one has no more."""
+        self._rings = {k: v for k, v in self._rings.items() if now - v[0] <= FORGET_AFTER or k == stack.metadata.uid}
+        _, rings = self._rings.get(stack.metadata.uid, (now, {}))
+        for name in set(rings) - set(stack.spec.components):
+            del rings[name]
+
     def _forget(self, now: datetime) -> None:
         old = [k for k, h in self._histories.items() if h.running is None and now - h.used > FORGET_AFTER]
         for key in old:
@@ -201,6 +218,13 @@ class StackProber:
             self._ports.metrics.probe(probe, asyncio.get_running_loop().time() - began)
 
     async def _component(self, round_: Round, name: str, component: Component) -> Neighbour:
+        began = asyncio.get_running_loop().time()
+        seen = await self._judged(round_, name, component)
+        took = asyncio.get_running_loop().time() - began
+        self.ring(round_.stack.metadata.uid, name).add(self._ports.clock.now(), seen.healthy, took)
+        return seen
+
+    async def _judged(self, round_: Round, name: str, component: Component) -> Neighbour:
         context = ProbeContext(round_, name, component)
         try:
             async with asyncio.timeout(round_.timeout * 2 + GRACE_SECONDS):

@@ -13,7 +13,8 @@ from ..domain.messages import message
 from ..domain.outbox import CHANNEL, CHANNEL_FAILURE, excluded
 from ..domain.world import World
 from ..ports import INCIDENT, JSON, Conflict, Key, Ports
-from .courier import Courier, Letter
+from .courier import Courier
+from .lane import Letter
 
 ALARM_EVERY = timedelta(minutes=1)
 

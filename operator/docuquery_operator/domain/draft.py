@@ -43,6 +43,7 @@ class Draft:
     refused: list[str] = field(default_factory=list)
     looks: list[datetime] = field(default_factory=list)
     outgoing: list[Notification] = field(default_factory=list)
+    reminders: list[str] = field(default_factory=list)
 
     def update(self, **changes: Any) -> None:
         """Replace fields of the status."""
@@ -54,7 +55,7 @@ class Draft:
 
     def condition(self, type_: str, holds: bool | None, reason: str, message: str) -> None:
         """Set a condition; a False one that was never there is left out."""
-        if holds is False and self.status.condition(type_) is None and type_ != "Resolved":
+        if holds is False and self.status.condition(type_) is None and type_ not in ("Resolved", "Reviewed"):
             return
         self.update(
             conditions=set_condition(

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from ..api.common import HealMode
 from ..api.incident import Cause, Incident, IncidentStatus, Notification, Phase, Step, StepState
 from ..api.runbook import StepSpec
-from . import answers, approvals, lifecycle, outbox, rails, verification
+from . import answers, approvals, lifecycle, outbox, rails, review, verification
 from .causes import Confidence, Diagnosis
 from .draft import Draft, News
 from .rails import past
@@ -73,6 +73,8 @@ def decide(incident: Incident, world: World, now: datetime) -> Plan:
             if stage(d, world):
                 break
     approvals.tidy(d)
+    review.earlier(d, world)
+    review.keep(d, world)
     outbox.keep(d, world)
     return _plan(d, world)
 
@@ -87,7 +89,7 @@ def _plan(d: Draft, world: World) -> Plan:
         keep=step if step is not None and verification.is_watched(world, step) else undo,
         undo=undo if world.stack is not None and not world.stack.spec.paused else None,
         settle=tuple(_unsettled(d.status, world)),
-        close=over and d.status.report is None,
+        close=over and _report_is_old(d),
         news=tuple(d.news),
         refused=tuple(d.refused),
         send=tuple(d.outgoing),
@@ -95,12 +97,18 @@ def _plan(d: Draft, world: World) -> Plan:
     )
 
 
+def _report_is_old(d: Draft) -> bool:
+    """There is none of this round, or the review was changed since."""
+    return d.status.report is None or d.status.report.review != review.digest(d.incident.spec.review)
+
+
 def _look_again(d: Draft, world: World) -> datetime | None:
-    """Never, once it is over and everybody was told; by itself an open one is looked at again soon."""
-    soonest = min((t for t in d.looks if t > d.now), default=d.now + IDLE)
-    if d.status.phase is not Phase.RESOLVED or _may_be_open(d, world):
-        return soonest
-    return soonest if world.stack is not None and any(n.unfinished for n in d.status.notifications) else None
+    """Once it is over and everybody was told, only for a reminder; by itself an open one is looked at again soon."""
+    asked = min((t for t in d.looks if t > d.now), default=None)
+    telling = world.stack is not None and any(n.unfinished for n in d.status.notifications)
+    if d.status.phase is not Phase.RESOLVED or _may_be_open(d, world) or telling:
+        return asked or d.now + IDLE
+    return asked
 
 
 def _may_be_open(d: Draft, world: World) -> bool:

@@ -7,7 +7,8 @@ from datetime import timedelta
 from ..api.common import HealMode, Severity, delta, format_time
 from ..api.communication import Communication
 from ..api.incident import Deadlines, IncidentStatus, Phase, StepState, Times
-from . import effects, escalation, rails
+from ..api.review import ReviewState
+from . import effects, escalation, rails, review
 from .draft import Draft, as_written
 from .world import Refusal, World
 
@@ -101,10 +102,14 @@ def _reopen(d: Draft, w: World) -> None:
         escalation=[],
         paging=None,
         report=None,
+        review=ReviewState(earlier=review.digest(d.incident.spec.review)),
+        open_follow_ups=[],
         times=Times(detected_at=as_written(d.incident.spec.refired_at), opened_at=d.now),
     )
     for condition in ("Acknowledged", "Mitigated", "NeedsHuman", "NeedsApproval", "HealBlocked"):
         d.condition(condition, False, "Reopened", "the fault was seen again")
+    if d.status.condition("Reviewed") is not None:
+        d.condition("Reviewed", False, "Reopened", "the fault was seen again")
     d.condition("Resolved", False, "Reopened", "the fault was seen again")
     d.phase(Phase.INVESTIGATING, "the fault was seen again")
     d.tell("Reopened", f"round {old.round + 1}: the fault was seen again", warning=True)

@@ -13,6 +13,8 @@ from ..api.incident import Incident, IncidentStatus, Notification, Paging, Phase
 from ..api.stack import Stack
 from . import effects, people
 from .redaction import redact
+from .report import durations
+from .review import WRITE_IT, lines_of
 
 Kind = Literal["trigger", "update", "acknowledge", "resolve"]
 TITLE, LINE, TEXT = 150, 300, 2800
@@ -26,6 +28,8 @@ KINDS: dict[str, Kind] = {
     "StakeholderUpdate": "update",
     "Acknowledged": "acknowledge",
     "Resolved": "resolve",
+    "ReviewDue": "update",
+    "FollowUpDue": "update",
 }
 GROUPS = {
     "onCall": "on call",
@@ -133,6 +137,8 @@ def _title(incident: Incident, status: IncidentStatus, note: Notification, sever
         "NeedsApproval": "Needs an approval: ",
         "TeamUpdate": "Update: ",
         "StakeholderUpdate": "Update: ",
+        "ReviewDue": "The review is missing: ",
+        "FollowUpDue": "Follow-ups are due: ",
     }.get(note.what, f"For the {GROUPS.get(note.to, note.to)}: ")
     return _line(f"{lead}{severity} {name}{target} ({incident.spec.stack_ref.name}/{incident.metadata.name})", TITLE)
 
@@ -140,6 +146,8 @@ def _title(incident: Incident, status: IncidentStatus, note: Notification, sever
 def _text(incident: Incident, status: IncidentStatus, stack: Stack, note: Notification, now: datetime) -> str:
     if note.what == "StakeholderUpdate":
         lines = _for_stakeholders(incident, status, now)
+    elif note.what in ("ReviewDue", "FollowUpDue"):
+        lines = [*_what(incident, status, stack, now), *_to_review(incident, note, now), *_where(incident, status)]
     else:
         lines = [*_what(incident, status, stack, now), *_tried(status), *_next(incident, status), *_where(incident, status)]
     return "\n".join(lines)[:TEXT]
@@ -161,7 +169,38 @@ def _what(incident: Incident, status: IncidentStatus, stack: Stack, now: datetim
         lines.append(_paging(status, status.paging))
     if cause is not None:
         lines.append(f"Cause: {cause.name} (confidence {cause.confidence}): {_line(cause.message)}")
-    return lines
+    if status.open_follow_ups:
+        lines.append(f"Still to do since earlier incidents of this cause: {_line('; '.join(status.open_follow_ups), 600)}")
+    return lines + ([f"Took: {took_in_words(status)}"] if times.resolved_at else [])
+
+
+def took_in_words(status: IncidentStatus) -> str:
+    """How long it took to each mark, and whether somebody answered in time."""
+    marks = [f"{name} after {in_words(value)}" for name, value in durations(status).items()]
+    answer = [ANSWERED[status.deadlines.response]] if status.deadlines is not None else []
+    return ", ".join([*marks, *answer])
+
+
+ANSWERED = {
+    "Met": "answered in time",
+    "Breached": "not answered in time",
+    "NotNeeded": "over before an answer was due",
+    "Pending": "no answer yet",
+}
+
+
+def in_words(seconds: float) -> str:
+    """Such as 45s, 12m30s or 4h02m."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    return f"{whole // 60}m{whole % 60:02d}s" if whole < 3600 else f"{whole // 3600}h{whole // 60 % 60:02d}m"
+
+
+def _to_review(incident: Incident, note: Notification, now: datetime) -> list[str]:
+    if note.what == "ReviewDue":
+        return [f"Next: {WRITE_IT}"]
+    return [f"Due: {_line(line)}" for line in lines_of(incident, now)[: STEPS_TOLD * 2]]
 
 
 def _paging(status: IncidentStatus, paging: Paging) -> str:

@@ -27,6 +27,9 @@ FIRST_WAIT, LONGEST_WAIT, HARD_WAIT = timedelta(seconds=5), timedelta(minutes=5)
 # A summary that no channel has taken for so long is not news any more.
 SUMMARY_WITHIN = timedelta(hours=24)
 KEPT = 60
+# A reminder that no channel has taken for so long has been overtaken by other means.
+REMINDER_WITHIN = timedelta(days=7)
+REMINDERS = ("ReviewDue", "FollowUpDue")
 SAFETY_LOOK = timedelta(seconds=15)
 
 
@@ -194,9 +197,10 @@ def _stop(book: _Book) -> None:
     """What is over needs no call any more; the end of an older round still ends its alerts."""
     for i, note in enumerate(book.notes):
         old = not note.key.startswith(f"r{book.status.round}/")
-        ends = note.what == "Resolved"
-        stays = ends and (not old or note.channel in ALERTING)
-        late = ends and note.ordered_at is not None and book.d.now - note.ordered_at > SUMMARY_WITHIN
+        reminds = note.what in REMINDERS and not (note.what == "ReviewDue" and book.status.holds("Reviewed"))
+        stays = (note.what == "Resolved" and (not old or note.channel in ALERTING)) or (reminds and not old)
+        within = REMINDER_WITHIN if reminds else SUMMARY_WITHIN
+        late = stays and note.ordered_at is not None and book.d.now - note.ordered_at > within
         if note.unfinished and (old or book.over) and (late or not stays):
             book.notes[i] = note.model_copy(update={"state": "NotNeeded", "next_at": None})
 
@@ -207,6 +211,7 @@ def _stop(book: _Book) -> None:
 def _order(book: _Book) -> None:
     if book.over:
         _resolved(book)
+        _reminders(book)
         return
     _answers(book)
     if effects.muted(book.status):
@@ -220,6 +225,15 @@ def _resolved(book: _Book) -> None:
     prefix = f"r{book.status.round}/resolved"
     if not book.has(prefix):
         _to_whoever_knows(book, "Resolved", prefix, lambda _channel: True)
+
+
+def _reminders(book: _Book) -> None:
+    """Written, never a call: by mail, or by the chat. The later reminder of a missing review is the team lead's."""
+    for key in book.d.reminders:
+        to = "teamLead" if key == "review-5" else "onCall"
+        quiet = [c for c in ("email", "slack", "webhook") if c in book.usable(to)]
+        what = "ReviewDue" if key.startswith("review-") else "FollowUpDue"
+        book.put(what, f"r{book.status.round}/{key}/{to}", to, quiet[:1])
 
 
 def _answers(book: _Book) -> None:
@@ -241,7 +255,7 @@ def _to_whoever_knows(book: _Book, what: str, prefix: str, wanted: Callable[[str
     for note in book.mine():
         place = (note.channel, "" if note.channel in SHARED else note.to)
         told = note.state != "NotNeeded" or note.attempts > 0 or note.what == "Step"
-        if told and wanted(note.channel) and note.what not in ("Acknowledged", "Resolved") and place not in seen:
+        if told and wanted(note.channel) and note.what not in ("Acknowledged", "Resolved", *REMINDERS) and place not in seen:
             seen.add(place)
             book.put(what, f"{prefix}/{note.to}", note.to, [note.channel])
 
@@ -306,7 +320,7 @@ def _fail_over(book: _Book) -> None:
         groups.setdefault(note.key.rpartition("/")[0], []).append(note)
     for prefix, notes in groups.items():
         what, to = notes[0].what, notes[0].to
-        if what in ("Acknowledged", "Resolved") or any(n.state != "Failed" for n in notes):
+        if what in ("Acknowledged", "Resolved", *REMINDERS) or any(n.state != "Failed" for n in notes):
             continue
         left = [c for c in book.usable(to) if c not in {n.channel for n in notes}]
         book.put(what, prefix, to, left[:1])

@@ -37,8 +37,8 @@ _FIELDS = {
 
 def weeks_since(rotation: Rotation, now: datetime) -> int:
     """Whole weeks since the start, by the clock on the wall: a handover stays at its hour when the clocks change."""
-    zone = _zone(rotation.time_zone)
-    start, at = (t.astimezone(zone).replace(tzinfo=None) for t in (rotation.start, now))
+    where = zone(rotation.time_zone)
+    start, at = (t.astimezone(where).replace(tzinfo=None) for t in (rotation.start, now))
     return (at - start) // WEEK
 
 
@@ -62,8 +62,8 @@ def awake_after(quiet: QuietHours | None, severity: Severity, start: datetime, w
 
 def end_of_quiet(quiet: QuietHours, at: datetime) -> datetime | None:
     """When the quiet hours end that it is in; None outside of them."""
-    zone = _zone(quiet.time_zone)
-    wall = at.astimezone(zone).time().replace(tzinfo=None)
+    where = zone(quiet.time_zone)
+    wall = at.astimezone(where).time().replace(tzinfo=None)
     begin, end = _clock(quiet.from_), _clock(quiet.until)
     within = begin <= wall < end if begin < end else (wall >= begin or wall < end)
     return _next_wall(quiet, at, end) if within else None
@@ -71,10 +71,10 @@ def end_of_quiet(quiet: QuietHours, at: datetime) -> datetime | None:
 
 def _next_wall(quiet: QuietHours, at: datetime, clock: time) -> datetime:
     """The first instant after this one at which the wall clock shows the time, or would where the zone skips it."""
-    zone = _zone(quiet.time_zone)
-    day = at.astimezone(zone).date() - DAY
+    where = zone(quiet.time_zone)
+    day = at.astimezone(where).date() - DAY
     for ahead in range(4):
-        found = datetime.combine(day + ahead * DAY, clock, zone).astimezone(UTC)
+        found = datetime.combine(day + ahead * DAY, clock, where).astimezone(UTC)
         if found > at:
             return found
     return at + DAY
@@ -89,7 +89,7 @@ def _clock(value: str) -> time:
         return time(0, 0)
 
 
-def _zone(name: str) -> tzinfo:
+def zone(name: str) -> tzinfo:
     """The zone; one that is not known counts as UTC: people must be told all the same."""
     try:
         return ZoneInfo(name)

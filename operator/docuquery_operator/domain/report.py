@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from ..api.common import format_time
-from ..api.incident import Incident, IncidentStatus, Step
+from ..api.incident import Incident, IncidentStatus, Notification, Step
 from .redaction import redact
+from .review import REVIEWED, of_this_round
 
 EVIDENCE_LIMIT = 256 * 1024
 
@@ -24,6 +25,7 @@ def report_json(incident: Incident) -> dict[str, Any]:
         "type": incident.spec.type,
         "status": status.to_wire(),
         "seconds": durations(status),
+        "review": incident.spec.review.to_wire() if incident.spec.review is not None else None,
     }
 
 
@@ -57,6 +59,7 @@ def report_markdown(incident: Incident) -> str:
         "## Cause",
         "",
         *_cause(status),
+        *_earlier(status),
         "## What was done",
         "",
         *([_step(s) for s in status.steps] or ["Nothing."]),
@@ -68,6 +71,11 @@ def report_markdown(incident: Incident) -> str:
             or ["Nothing was refused."]
         ),
         "",
+        "## Who was told",
+        "",
+        *([_told(n) for n in status.notifications] or ["Nobody."]),
+        "",
+        *_review(incident, status),
         "## Timeline (UTC)",
         "",
         *[f"- {_time(e.at)} **{e.event}** {_text(e.message)}" for e in status.timeline],
@@ -86,6 +94,31 @@ def _cause(status: IncidentStatus) -> list[str]:
         *[f"- {_text(line)}" for line in cause.evidence],
         "",
     ]
+
+
+def _earlier(status: IncidentStatus) -> list[str]:
+    if not status.open_follow_ups:
+        return []
+    return ["Still open since earlier incidents of this cause:", *[f"- {_text(o)}" for o in status.open_follow_ups], ""]
+
+
+def _told(note: Notification) -> str:
+    when = f"{_time(note.sent_at)} " if note.sent_at else ""
+    return f"- {when}**{note.what}** to {note.to or 'all'} by {note.channel}: {note.state}"
+
+
+def _review(incident: Incident, status: IncidentStatus) -> list[str]:
+    """What people have written; where a review is asked for, also what they have not."""
+    review = of_this_round(incident, status)
+    if review is None and status.severity not in REVIEWED:
+        return []
+    lines = ["## Review", "", f"Root cause: {_text((review and review.root_cause) or 'not written yet')}", ""]
+    lines += [f"- Lesson: {_text(line)}" for line in (review.lessons if review else [])]
+    for action in review.actions if review else []:
+        due = f", due {action.due}" if action.due else ""
+        state = "done" if action.done else "open"
+        lines.append(f"- Follow-up ({state}): {_text(action.title)}, owner {_text(action.owner)}{due}")
+    return [*lines, ""]
 
 
 def _step(step: Step) -> str:

@@ -167,7 +167,7 @@ class World:
 
     quiets: windows that change paging, None where they could not be read.
     deliveries: tries to send that have ended, by the key of the outbox. channel_works: the channel that the incident is
-    about has taken a message since.
+    about has taken a message since. follow_ups: those of earlier incidents of this type that are open, by cause.
     """
 
     stack: Stack | None = None
@@ -191,3 +191,4 @@ class World:
     quiets: tuple[Quiet, ...] | None = ()
     deliveries: Mapping[str, Delivery] = field(default_factory=dict)
     channel_works: bool = False
+    follow_ups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

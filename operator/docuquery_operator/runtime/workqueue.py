@@ -47,6 +47,11 @@ class WorkQueue:
         self._due[key] = min(at, self._due.get(key, at))
         self._wake.set()
 
+    def first(self, key: Key) -> None:
+        """Run the key before all that is due."""
+        self._due[key] = float("-inf")
+        self._wake.set()
+
     def knows(self, key: Key) -> bool:
         """Whether the key is due or running."""
         return key in self._due or key in self._busy
@@ -96,7 +101,10 @@ class WorkQueue:
                 self._working.discard(worker)
             self._busy.discard(key)
             self._observe(key, result, loop.time() - began)
-            if after is not None:
+            if result == "conflict" and after == 0.0:
+                # It has read what is not so any more; what it has to write has waited already.
+                self.first(key)
+            elif after is not None:
                 self.add(key, after)
             self._wake.set()
 

@@ -393,3 +393,16 @@ def test_each_pass_is_reported_with_its_result_and_time() -> None:
 
     run(story())
     assert seen == [("a", r, 0.25) for r in ("conflict", "transient", "unavailable", "refused", "error", "success")]
+
+
+def test_a_receipt_is_written_before_all_that_is_due_and_reads_again_at_once() -> None:
+    async def story() -> Recorder:
+        queue, seen = WorkQueue(), Recorder({A: [Conflict("somebody wrote first")]})
+        for key in (B, C):
+            queue.add(key)
+        queue.first(A)
+        with workers(queue, seen):
+            await asyncio.sleep(1.0)
+        return seen
+
+    assert [key for _, key in run(story()).runs] == [A, A, B, C]
