@@ -89,17 +89,12 @@ def _plan(d: Draft, world: World) -> Plan:
         keep=step if step is not None and verification.is_watched(world, step) else undo,
         undo=undo if world.stack is not None and not world.stack.spec.paused else None,
         settle=tuple(_unsettled(d.status, world)),
-        close=over and _report_is_old(d),
+        close=over and not review.is_reported(d.incident, d.status),
         news=tuple(d.news),
         refused=tuple(d.refused),
         send=tuple(d.outgoing),
         look_again=_look_again(d, world),
     )
-
-
-def _report_is_old(d: Draft) -> bool:
-    """There is none of this round, or the review was changed since."""
-    return d.status.report is None or d.status.report.review != review.digest(d.incident.spec.review)
 
 
 def _look_again(d: Draft, world: World) -> datetime | None:

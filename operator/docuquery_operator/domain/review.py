@@ -45,6 +45,11 @@ def of_this_round(incident: Incident, status: IncidentStatus) -> Review | None:
     return incident.spec.review if mark is not None and mark != old else None
 
 
+def is_reported(incident: Incident, status: IncidentStatus) -> bool:
+    """There is a report of this round, and the review was not changed since."""
+    return status.report is not None and status.report.review == digest(incident.spec.review)
+
+
 def is_written(review: Review | None) -> bool:
     """It names the root cause; lessons and follow-ups may be none."""
     return review is not None and bool((review.root_cause or "").strip())
