@@ -38,6 +38,8 @@ CUTS = 3
 MIB = 1 << 20
 SMALL = 256 << 10
 LIMIT = 1024 * MIB
+# s3fs reads all files that it has begun at once; killed it would say nothing.
+PEERS_LIMIT = 4 * LIMIT
 STREAM_GOAL, CPU_GOAL, SMALL_GOAL, MEMORY_GOAL, POD = 1 / 1.3, 0.5, 1 / 2.5, 96.0, 256.0
 ENVIRONMENTS = {"boto3": "aws", "aws": "aws", "s3fs": "s3fs"}
 SUBJECTS = ("ours", *ENVIRONMENTS)
@@ -139,7 +141,7 @@ def _run(python: str, name: str, form: str, gateway: Gateway, source: Source, fo
         "MALLOC_ARENA_MAX": "2",
     }
     spool = prepared(folder / "spool")
-    found = weigh(piped, env, LIMIT, spool)
+    found = weigh(piped, env, LIMIT if name == "ours" else PEERS_LIMIT, spool)
     shutil.rmtree(spool)
     if found.code != 0 and not port:
         raise RuntimeError(f"{name} could not upload, exit code {found.code}; its words are above")
