@@ -28,6 +28,8 @@ display:block;width:100%;max-width:60rem;height:auto;background:var(--plot-paper
 )
 WIDTH = 760
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# Where there is no style.
+_STROKES = {"grid": "#ddd", "axis": "#777", "limit": "#222", "event": "#555"}
 _ID = re.compile(r"[^A-Za-z0-9_-]+")
 
 
@@ -68,7 +70,9 @@ def cut(text: str, most: int) -> str:
 
 def rule(x1: float, y1: float, x2: float, y2: float, klass: str, extra: str = "") -> str:
     """A straight line; extra: further attributes."""
-    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{klass}" stroke="#999"{extra}/>'
+    return (
+        f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{klass}" stroke="{_STROKES[klass]}"{extra}/>'
+    )
 
 
 def words(x: float, y: float, text: str, anchor: str = "start", klass: str = "", extra: str = "") -> str:

@@ -22,6 +22,7 @@ __all__ = ["PLOT_STYLE", "Event", "Limit", "bar_plot", "description", "escaped",
 CURVES = 6
 EVENTS = 12
 _LINE = 14
+_LIMIT = ' stroke-dasharray="2 2" stroke-width="2"'
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def _frame(across: Axis, up: Axis) -> Iterator[str]:
 def _limits(limits: Sequence[Limit], up: Axis) -> Iterator[str]:
     for limit in limits:
         y = y_of(up, limit.value)
-        yield rule(LEFT, y, LEFT + BREADTH, y, "limit", ' stroke-dasharray="1 3" stroke-width="2"')
+        yield rule(LEFT, y, LEFT + BREADTH, y, "limit", _LIMIT)
 
 
 def _ends(series: Sequence[Series], limits: Sequence[Limit], up: Axis) -> Iterator[str]:
@@ -134,6 +135,8 @@ def _ends(series: Sequence[Series], limits: Sequence[Limit], up: Axis) -> Iterat
         yield rule(x + 2, y, x + 12, place, "axis")
         if number is not None:
             yield markers(number, [(x + 18, place)])
+        else:
+            yield rule(x + 13, place, x + 24, place, "limit", _LIMIT)
         yield words(x + 26, place + 4, label)
 
 
