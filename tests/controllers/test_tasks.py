@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -97,6 +98,11 @@ class Story:
         found = [c for c in self.rig.server.all(CONFIG_MAP, NAMESPACE) if c["metadata"]["name"].endswith("-report")]
         return outcomes(found[0]["data"]) if found else {}
 
+    def pages(self) -> tuple[str, Any]:
+        """The page for people, and its figures."""
+        found = [c for c in self.rig.server.all(CONFIG_MAP, NAMESPACE) if c["metadata"]["name"].endswith("-report")]
+        return found[0]["data"]["report.html"], json.loads(found[0]["data"]["report.json"])
+
     async def lived(self, seconds: float) -> None:
         end = self.rig.clock.now() + timedelta(seconds=seconds)
         while self.rig.clock.now() < end:
@@ -146,6 +152,9 @@ async def test_light_and_heavy_ones_have_their_turn_and_their_figures_are_kept()
     assert job["spec"]["activeDeadlineSeconds"] in range(655, 661)
     assert sorted(t.value for t in story.report()) == ["ErrorRate", "HealthCheck", "VacuumDatabase"]
     assert story.report()[TaskType.HEALTH_CHECK].tables[0].rows[0][:2] == ("api", "healthy")
+    page, figures = story.pages()
+    assert [t["type"] for t in figures["tasks"]] == ["HealthCheck", "VacuumDatabase", "ErrorRate"]
+    assert all(f'id="task-{t["type"]}"' in page and t["outcome"]["summary"] in page for t in figures["tasks"])
     told = [e.reason for e in story.rig.life.events.posted]
     assert told == ["WindowOpened", *["TaskStarted", "TaskSucceeded"] * 3]
     await story.lived(40 * 60)

@@ -27,8 +27,11 @@ class TaskReports:
         return task_report.outcome_in((found or {}).get("data") or {}, result.type)
 
     async def keep(self, window: MaintenanceWindow, result: TaskResult, outcome: TaskOutcome) -> None:
-        """Before the status says that the task has ended; may be repeated."""
-        await self.write(window, _name(window, result), {task_report.key_of(result.type): task_report.text_of(outcome)})
+        """Before the status says that the task has ended; may be repeated. The page is of all that was found by now."""
+        name, key = _name(window, result), task_report.key_of(result.type)
+        found = await self._ports.cluster.get(CONFIG_MAP, window.metadata.namespace, name)
+        data = {**((found or {}).get("data") or {}), key: task_report.text_of(outcome)}
+        await self.write(window, name, {key: data[key], **task_report.pages(window, opening_of(window, result), data)})
 
     async def write(self, window: MaintenanceWindow, name: str, data: Mapping[str, str]) -> None:
         """Add these keys."""

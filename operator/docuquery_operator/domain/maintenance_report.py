@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 from .plot_scales import finite, seconds
 from .redaction import redact
@@ -113,25 +112,34 @@ def _text(text: str, most: int = CELL) -> str:
 
 
 def _cut(report: Report, points: int, rows: int) -> Report:
-    said: list[str] = []
-    tasks = tuple(t.model_copy(update={"outcome": _cut_outcome(t.outcome, points, rows, said.append)}) for t in report.tasks)
-    most = max(rows, 40)
-    if len(report.findings) > most:
-        said.append(f"{len(report.findings) - most} findings of the lowest ranks")
-    return report.model_copy(update={"tasks": tasks, "findings": report.findings[:most], "cut": "; ".join(said)[:1000]})
+    tasks = tuple(t.model_copy(update={"outcome": _cut_outcome(t.outcome, points, rows)}) for t in report.tasks)
+    findings = report.findings[: max(rows, 40)]
+    smaller = report.model_copy(update={"tasks": tasks, "findings": findings})
+    return smaller.model_copy(update={"cut": _said(report, smaller)})
 
 
-def _cut_outcome(outcome: TaskOutcome, points: int, rows: int, say: Callable[[str], None]) -> TaskOutcome:
-    changes: dict[str, Any] = {}
-    if any(len(s.points) > points for s in outcome.series):
-        say(f"{max(len(s.points) for s in outcome.series)} points of a curve became {points}")
-        changes["series"] = tuple(thinned(s, points) for s in outcome.series) if points else ()
-    if any(len(t.rows) > rows for t in outcome.tables):
-        say(f"{sum(max(0, len(t.rows) - rows) for t in outcome.tables)} rows of tables")
-        changes["tables"] = tuple(t.model_copy(update={"rows": t.rows[:rows]}) for t in outcome.tables)
-    if len(outcome.findings) > 40:
-        changes["findings"] = outcome.findings[:40]
-    return outcome.model_copy(update=changes)
+def _said(whole: Report, smaller: Report) -> str:
+    """What was left out, in words."""
+
+    def left_out(count: Callable[[Report], int]) -> int:
+        return count(whole) - count(smaller)
+
+    gone = {
+        "points of curves": left_out(lambda r: sum(len(s.points) for t in r.tasks for s in t.outcome.series)),
+        "rows of tables": left_out(lambda r: sum(len(x.rows) for t in r.tasks for x in t.outcome.tables)),
+        "findings of the lowest ranks": left_out(lambda r: len(r.findings)),
+    }
+    return ", ".join(f"{n} {what}" for what, n in gone.items() if n)
+
+
+def _cut_outcome(outcome: TaskOutcome, points: int, rows: int) -> TaskOutcome:
+    return outcome.model_copy(
+        update={
+            "series": tuple(thinned(s, points) for s in outcome.series) if points else (),
+            "tables": tuple(t.model_copy(update={"rows": t.rows[:rows]}) for t in outcome.tables),
+            "findings": outcome.findings[:40],
+        }
+    )
 
 
 def thinned(series: Series, most: int) -> Series:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
 
 from ..api.common import API_VERSION
 from ..api.maintenance_window import MaintenanceWindow, TaskType
+from .maintenance_report import files_of, report_of
 from .task_outcome import Finding, Series, Table, TaskOutcome
 
 KEY_SUFFIX = ".outcome.json"
@@ -37,6 +39,25 @@ def outcomes(data: Mapping[str, str]) -> dict[TaskType, TaskOutcome]:
     """All that were kept, in the order of the types."""
     found = {type_: outcome_in(data, type_) for type_ in TaskType}
     return {type_: outcome for type_, outcome in found.items() if outcome is not None}
+
+
+def pages(window: MaintenanceWindow, opened: datetime | None, data: Mapping[str, str]) -> dict[str, str]:
+    """The page for people and its figures as JSON, of the outcomes in this data."""
+    if opened is None:
+        return {}
+    meta, status = window.metadata, window.status
+    about = {
+        "title": window.spec.title,
+        "window": meta.name,
+        "namespace": meta.namespace,
+        "stack": window.spec.stack_ref.name,
+    }
+    until = [status.active.until] if status and status.active and status.active.since == opened else []
+    until += [p.until for p in status.history if p.since == opened] if status else []
+    found = {type_.value: outcome for type_, outcome in outcomes(data).items()}
+    order = [t.type.value for t in window.spec.tasks if t.type.value in found]
+    ordered = {name: found[name] for name in dict.fromkeys([*order, *found])}
+    return files_of(report_of(about, opened, next(iter(until), None), ordered))
 
 
 def text_of(outcome: TaskOutcome, largest: int = LARGEST) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 
 from ...api.common import delta
 from ...api.maintenance_window import CapacityPlanTask, TaskType
+from ...api.stack import Component, ComponentType
 from ...domain import capacity
 from ...domain.capacity import Forecast, forecast
 from ...domain.maintenance_report import thinned
@@ -26,10 +27,11 @@ PLOTS, POINTS = 4, 90
 async def run(context: TaskContext) -> TaskOutcome:
     """Today's sample is taken first, so that the newest is of today."""
     asked: CapacityPlanTask = parameters(context, "capacity_plan", CapacityPlanTask)
-    seen = await measured(round_of(context), components_of(context))
+    components = components_of(context)
+    seen = await measured(round_of(context), components)
     samples = await sampled(context, seen)
     horizon = max(1, min(LONGEST, delta(asked.horizon).days))
-    forecasts = _forecasts(seen, samples, float(asked.warn_at.rstrip("%")) / 100)
+    forecasts = _forecasts(seen, components, samples, float(asked.warn_at.rstrip("%")) / 100)
     today = seen.at.date()
     soon = [f for f in forecasts if f.earliest is not None and f.earliest <= horizon]
     few = sum(f.state == "TooFewSamples" for f in forecasts)
@@ -45,8 +47,10 @@ async def run(context: TaskContext) -> TaskOutcome:
     )
 
 
-def _forecasts(seen: Measured, samples: Samples, warn_at: float) -> list[Forecast]:
-    pods = Counter(p.component for p in seen.pods)
+def _forecasts(seen: Measured, components: Mapping[str, Component], samples: Samples, warn_at: float) -> list[Forecast]:
+    # Only what may run side by side without sharing data takes its part of the load.
+    spread = {name for name, c in components.items() if c.type in (ComponentType.API, ComponentType.CELERY_WORKER)}
+    pods = Counter(p.component for p in seen.pods if p.component in spread)
     return [forecast(m, samples.of(m.key), warn_at, pods[m.component]) for m in seen.measures]
 
 
