@@ -103,7 +103,9 @@ async def test_figures_and_paths_of_the_api_are_its_own_metrics():
     warnings = texts(found, "Warning")
     assert "api: /upload takes 3 s on the average of 100 requests" in warnings
     assert "api: /upload fails for 20% of 100 requests" in warnings
-    assert sum(v * 60 for v in dict(found.series[0].points).values()) == 120
+    # One each ten seconds; minutes that the log holds only in part are left out.
+    assert [round(v * 60) for _, v in found.series[0].points] == [6] * len(found.series[0].points)
+    assert len(found.series[0].points) in (18, 19)
 
 
 async def test_no_metrics_are_no_figures():

@@ -77,7 +77,7 @@ def of_pods(pods: Sequence[PodUse]) -> list[Measure]:
             used = [(u, p.limits[n]) for p in ours if (u := (p.cpu, p.memory)[n]) is not None]
             if used:
                 value, limit = max(used, key=lambda pair: pair[0] / pair[1] if pair[1] else 0.0)
-                name = f"{'processor' if n == 0 else 'memory'} of its fullest pod"
+                name = f"{what} of its fullest pod"
                 limit_name = f"the {what} limit of {component}" if limit else ""
                 found.append(Measure(f"{component}/{what}", component, name, unit, value, limit, limit_name))
     return found
@@ -103,7 +103,7 @@ def pod_table(pods: Sequence[PodUse]) -> Table:
 
 
 def measure_table(measures: Sequence[Measure]) -> Table:
-    """A row for each thing that can run out; figures in their own units, as text."""
+    """A row for each thing that can run out, the fullest first; figures in their own units, as text."""
     return Table(
         title="What can run out",
         columns=("what", "used of limit (%)", "used", "limit", "limited by"),
@@ -115,7 +115,7 @@ def measure_table(measures: Sequence[Measure]) -> Table:
                 figure(m.limit, m.unit) if m.limit else None,
                 m.limit_name or None,
             )
-            for m in measures
+            for m in sorted(measures, key=lambda m: -(m.share if m.share is not None else -1.0))
         ),
     )
 

@@ -8,7 +8,7 @@ from .plot_parts import WIDTH, Limit, cut, rule, svg, words
 from .plot_scales import Axis, figure, finite, value_axis
 
 BARS = 24
-_LEFT, _RIGHT, _TOP, _ROW = 220, 110, 52, 20
+_LEFT, _RIGHT, _TOP, _ROW = 232, 100, 52, 20
 _SPAN = WIDTH - _LEFT - _RIGHT
 
 
@@ -50,7 +50,7 @@ def _grid(axis: Axis, bottom: float) -> Iterator[str]:
 def _bar(axis: Axis, middle: float, name: str, value: float | None, unit: str) -> Iterator[str]:
     zero = _x(axis, 0)
     end = zero if value is None else _x(axis, value)
-    yield words(_LEFT - 6, middle + 4, cut(name, 34), "end")
+    yield words(_LEFT - 6, middle + 4, cut(name, 36), "end")
     if value is not None:
         place = f'x="{min(zero, end):.1f}" y="{middle - 6:.1f}" width="{abs(end - zero):.1f}" height="12"'
         yield f'<rect {place} class="m0" fill="#444"/>'

@@ -49,6 +49,11 @@ def figure(value: float, unit: str = "") -> str:
     return f"{_digits(value)}{gap}{unit}" if unit else _digits(value)
 
 
+def short(unit: str) -> str:
+    """The unit where it fits beside each figure of a plot; '' for a longer one, which is told once."""
+    return unit if unit in ("%", "s", "bytes") else ""
+
+
 def _byte_power(value: float) -> int:
     size = abs(value)
     return next((p for p in range(len(_BYTES) - 1) if size < 1024 ** (p + 1)), len(_BYTES) - 1)
@@ -85,7 +90,7 @@ def value_axis(values: Sequence[float], unit: str, about: int = 5) -> Axis:
     scale = float(1024 ** _byte_power(max(-low, high))) if unit == "bytes" else 1.0
     step = nice_step((high - low) / scale, about) * scale
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return Axis(first * step, last * step, tuple((n * step, figure(n * step, unit)) for n in range(first, last + 1)))
+    return Axis(first * step, last * step, tuple((n * step, figure(n * step, short(unit))) for n in range(first, last + 1)))
 
 
 def nice_step(span: float, about: int) -> float:

@@ -15,7 +15,7 @@ from itertools import pairwise
 from .plot_bars import bar_plot
 from .plot_curves import BREADTH, HEIGHT, LEFT, TOP, curve, markers, runs_of, x_of, y_of
 from .plot_parts import PLOT_STYLE, Limit, cut, escaped, rule, svg, words
-from .plot_scales import Axis, at_second, figure, finite, seconds, time_axis, value_axis
+from .plot_scales import Axis, at_second, figure, finite, seconds, short, time_axis, value_axis
 from .task_outcome import Series, Table
 
 __all__ = ["PLOT_STYLE", "Event", "Limit", "bar_plot", "description", "escaped", "line_plot", "twin"]
@@ -54,6 +54,7 @@ def line_plot(
     times += [seconds(at) for e in told for at in (e.at, e.until) if at is not None]
     across, up = time_axis(times), value_axis([*values, *(limit.value for limit in lines)], unit)
     body = [
+        *([] if short(unit) else [words(8, TOP - 12, cut(unit, 24), klass="soft")]),
         *_frame(across, up),
         *_events(told, across),
         *_limits(lines, up),
@@ -123,10 +124,11 @@ def _ends(series: Sequence[Series], limits: Sequence[Limit], up: Axis) -> Iterat
     wanted: list[tuple[float, str, int | None]] = []
     for n, s in enumerate(series):
         known = [v for _, p in sorted(s.points, key=lambda p: seconds(p[0])) if (v := finite(p)) is not None]
-        label = f"{cut(s.name, 16)}: {figure(known[-1], s.unit)}" if known else f"{cut(s.name, 16)}: no data"
+        label = f"{cut(s.name, 16)}: {figure(known[-1], short(s.unit))}" if known else f"{cut(s.name, 16)}: no data"
         wanted.append((y_of(up, known[-1]) if known else TOP + HEIGHT, label, n))
     wanted += [
-        (y_of(up, limit.value), f"{cut(limit.label, 16)}: {figure(limit.value, _unit(series))}", None) for limit in limits
+        (y_of(up, limit.value), f"{cut(limit.label, 16)}: {figure(limit.value, short(_unit(series)))}", None)
+        for limit in limits
     ]
     wanted.sort(key=lambda w: w[0])
     places = _apart([y for y, _, _ in wanted], TOP, TOP + HEIGHT)

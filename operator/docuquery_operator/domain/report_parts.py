@@ -128,9 +128,9 @@ def plots(key: str, series: Sequence[Series]) -> Iterator[str]:
     for curve in series:
         group, _, name = curve.name.rpartition(": ")
         groups.setdefault((group, curve.unit), []).append(curve.model_copy(update={"name": name}))
-    for n, ((group, unit), curves) in enumerate(groups.items()):
+    for n, ((group, _unit), curves) in enumerate(groups.items()):
         title = group or ", ".join(c.name for c in curves[:6])
-        drawn = line_plot(f"{key}-p{n}", f"{title} ({unit})" if unit else title, curves)
+        drawn = line_plot(f"{key}-p{n}", title, curves)
         shown = f"<details><summary>Figures of {escaped(title)}</summary>{_points(title, curves)}</details>"
         yield f"<figure>{drawn}{shown}</figure>"
 

@@ -110,7 +110,7 @@ def _outcome(asked: ErrorRateTask, reading: _Reading) -> TaskOutcome:
             "errors in groups that were dropped": groups.dropped,
         },
         tables=(_groups(top), _components(groups, lines, minutes)),
-        series=groups.series() if errors else (),
+        series=tuple(s for s in groups.series() if any(value for _, value in s.points)),
         findings=tuple(_findings(top, reading)),
     )
 

@@ -129,7 +129,7 @@ async def _traffic(round_: Round, name: str, pods: list[PodFacts]) -> tuple[Mapp
 
 
 def _curve(name: str, timeline: Timeline) -> Series | None:
-    """Requests a second, minute by minute; a minute without requests inside the log's time is zero."""
+    """Requests a second, by whole minutes; one without requests inside the log's time is zero."""
     if not timeline.counts:
         return None
     by: dict[int, int] = {}
@@ -137,7 +137,7 @@ def _curve(name: str, timeline: Timeline) -> Series | None:
         minute = bucket * timeline.width // MINUTE
         by[minute] = by.get(minute, 0) + times
     points = tuple(
-        (datetime.fromtimestamp(m * MINUTE, UTC), round(by.get(m, 0) / MINUTE, 4)) for m in range(min(by), max(by) + 1)
+        (datetime.fromtimestamp(m * MINUTE, UTC), round(by.get(m, 0) / MINUTE, 4)) for m in range(min(by) + 1, max(by))
     )
     return Series(name=f"{name}, requests of the last hour: answered", unit="requests/s", points=points[-120:])
 
