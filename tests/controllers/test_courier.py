@@ -181,6 +181,49 @@ async def test_a_receipt_that_cannot_be_written_silences_nobody_for_ever(world: 
     assert world.gate.going[1][0].members == ("b", "c")
 
 
+BUSY = Receipt(False, "HTTP 429", retry_after=20.0)
+
+
+async def test_a_busy_channel_is_waited_for_and_nothing_is_written_of_it(world: World) -> None:
+    for name in "abc":
+        world.courier.offer(f"uid-{name}", [letter(name, channel="slack")])
+    await settle()
+    await world.gate.answer(0, BUSY)
+    # No longer needed: it is not sent when the channel opens again.
+    world.courier.offer("uid-b", [])
+    world.rig.clock.advance(19)
+    world.courier.offer("uid-d", [letter("d", channel="slack")])
+    await settle()
+    assert (len(world.gate.going), world.nudged) == (1, [])
+    world.rig.clock.advance(2)
+    world.courier.offer("uid-e", [letter("e", channel="slack")])
+    await settle()
+    assert world.gate.going[1][0].members == ("a", "c", "d", "e")
+
+
+async def test_what_became_needless_on_its_way_to_a_busy_channel_is_not_put_back(world: World) -> None:
+    world.courier.offer("uid-a", [letter("a", channel="slack")])
+    await settle()
+    world.courier.offer("uid-a", [letter("a", "resolve", channel="slack")])
+    await world.gate.answer(0, BUSY)
+    world.rig.clock.advance(30)
+    world.courier.offer("uid-b", [])
+    world.courier.offer("uid-a", [letter("a", "resolve", channel="slack")])
+    await settle()
+    assert [m.kind for m, _ in world.gate.going] == ["trigger", "resolve"]
+
+
+async def test_a_channel_that_stays_busy_is_written_down(world: World) -> None:
+    for n in range(3):
+        world.courier.offer("uid-a", [letter("a", channel="slack")])
+        await settle()
+        assert world.nudged == []
+        await world.gate.answer(n, BUSY)
+        world.rig.clock.advance(21)
+    assert [k.name for k in world.nudged] == ["a"]
+    assert world.courier.broken(NAMESPACE, "docuquery", "slack")
+
+
 async def test_a_deleted_incident_makes_room(world: World) -> None:
     world.courier.offer("uid-a", [letter("a")])
     await settle()

@@ -22,6 +22,8 @@ from .lane import Lane, Letter, Parcel
 log = logging.getLogger(__name__)
 TIMEOUT_SECONDS = 10.0
 LONGEST_RETRY = 900.0
+# A channel that is busy for longer is written down at once.
+PATIENCE = 30.0
 Later = Callable[[float, Callable[[], None]], None]
 
 
@@ -45,6 +47,7 @@ class Courier:
         self._results: dict[Key, dict[tuple[str, str], Delivery]] = {}
         self._works: dict[tuple[str, str, str], datetime] = {}
         self._failures: dict[tuple[str, str, str], int] = {}
+        self._wanted: dict[str, frozenset[tuple[str, str]]] = {}
         self._parcels: dict[tuple[str, str], Parcel] = {}
         self._freed: set[tuple[str, ...]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -91,7 +94,10 @@ class Courier:
 
     def offer(self, uid: str, letters: Sequence[Letter]) -> None:
         """All that is due of an incident now; what waits here and is not among it any more is not sent."""
-        wanted = {letter.id for letter in letters}
+        wanted = frozenset(letter.id for letter in letters)
+        self._wanted.pop(uid, None)
+        if wanted:
+            self._wanted[uid] = wanted
         for name in self._waiting.pop(uid, set()):
             lane = self._lanes[name]
             for known in [i for i in lane.queue if i[0] == uid and i not in wanted]:
@@ -116,8 +122,8 @@ class Courier:
         lane = self._lanes[name]
         while lane.queue:
             now = self._ports.clock.now()
-            held, free_at = lane.held_until(now), lane.pace.free_at(now)
-            batch = lane.next(free=free_at <= now)
+            held, free_at = lane.held_until(now), lane.free_at(now)
+            batch = lane.next(now)
             if not batch:
                 until = free_at if free_at > now else held
                 if until is not None:
@@ -161,7 +167,7 @@ class Courier:
             lane.quiet, lane.paging = lane.quiet - quiet, lane.paging - (not quiet)
             lane.busy.difference_update(letter.uid for letter in batch)
             self._going.difference_update(letter.id for letter in batch)
-        if receipt is not None:
+        if receipt is not None and not self._put_back(name, lane, batch, receipt):
             self._record(batch, receipt)
             if receipt.accepted:
                 parcel = Parcel(name, quiet, self._ports.clock.now(), {letter.id for letter in batch})
@@ -186,12 +192,37 @@ class Courier:
         except TimeoutError:
             return Receipt(False, f"no answer within {TIMEOUT_SECONDS:g} s")
 
+    def _put_back(self, name: tuple[str, ...], lane: Lane, batch: Sequence[Letter], receipt: Receipt) -> bool:
+        """A busy channel says when to come back: that is waited for here, and written only when it goes on and on.
+
+        One message may tell of hundreds of incidents, and each of them would write down that it was not taken.
+        """
+        busy = not receipt.accepted and not receipt.hard and 0 < receipt.retry_after <= PATIENCE
+        lane.refusals = lane.refusals + 1 if busy else 0
+        if not busy or lane.refusals >= TRIES:
+            return False
+        self._count(batch, receipt)
+        lane.closed_until = self._ports.clock.now() + timedelta(seconds=receipt.retry_after)
+        # Meanwhile it may have become needless: an alert must not come after its end.
+        wanted = [letter for letter in batch if letter.id in self._wanted.get(letter.uid, ())]
+        lane.put_back(wanted)
+        for letter in wanted:
+            self._waiting.setdefault(letter.uid, set()).add(name)
+        return True
+
     def _record(self, batch: Sequence[Letter], receipt: Receipt) -> None:
         now = self._ports.clock.now()
         note = receipt.note + (f" (one message for {len(batch)} incidents)" if len(batch) > 1 else "")
         wait = timedelta(seconds=min(LONGEST_RETRY, max(0.0, receipt.retry_after)))
         seen = Delivery(receipt.accepted, now, note.strip(), receipt.hard, wait)
-        first = batch[0]
+        self._count(batch, receipt)
+        for letter in batch:
+            self._results.setdefault(letter.owner, {})[letter.id] = seen
+            (self._nudge if receipt.accepted else self._failed)(letter.owner)
+
+    def _count(self, batch: Sequence[Letter], receipt: Receipt) -> None:
+        """For the question whether the channel works, and for the metrics."""
+        now, first = self._ports.clock.now(), batch[0]
         place = first.owner.namespace, first.stack, first.channel
         if receipt.accepted:
             self._works[place] = now
@@ -202,9 +233,6 @@ class Courier:
         outcome = "sent" if receipt.accepted else "refused" if receipt.hard else "failed"
         took = max(0.0, (now - min(letter.message.at for letter in batch)).total_seconds())
         self._ports.metrics.notified(first.channel, outcome, took if receipt.accepted else None)
-        for letter in batch:
-            self._results.setdefault(letter.owner, {})[letter.id] = seen
-            (self._nudge if receipt.accepted else self._failed)(letter.owner)
 
 
 def _lane_of(letter: Letter) -> tuple[str, ...]:

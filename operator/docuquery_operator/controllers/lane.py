@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -55,7 +55,8 @@ class Lane:
 
     busy: incidents that something is on its way of. paging, quiet: tries that run, of messages and of what wakes nobody.
     unwritten: what was taken and would come once more if the process died now; it counts as running, so that a kill
-    doubles no more than may be on its way at once.
+    doubles no more than may be on its way at once. refusals: how often in a row the channel was busy; closed_until: when it
+    wants to be asked again.
     """
 
     pace: Pace
@@ -66,6 +67,8 @@ class Lane:
     quiet: int = 0
     waking: bool = False
     quiet_waiting: int = 0
+    refusals: int = 0
+    closed_until: datetime | None = None
 
     def put(self, letter: Letter) -> None:
         """Wait for its turn; one that waits already is replaced, as the incident may have changed."""
@@ -81,13 +84,26 @@ class Lane:
             if not keep_place:
                 del self.queue[id_]
 
+    def put_back(self, letters: Sequence[Letter]) -> None:
+        """They wait before all others, as they did."""
+        self.queue = {letter.id: letter for letter in letters} | self.queue
+        self.quiet_waiting = sum(letter.quiet for letter in self.queue.values())
+
+    def free_at(self, now: datetime) -> datetime:
+        """When the contact may be told something, not earlier than now."""
+        at = self.pace.free_at(now)
+        return at if self.closed_until is None else max(at, self.closed_until)
+
     def held_until(self, now: datetime) -> datetime | None:
         """When what is not written counts no more; None when nothing does."""
         self.unwritten = {p for p in self.unwritten if timedelta(0) <= now - p.at < HELD_FOR}
         return min((p.at + HELD_FOR for p in self.unwritten), default=None)
 
-    def next(self, free: bool) -> list[Letter]:
-        """What may go out now, together; free: the contact may be told something."""
+    def next(self, now: datetime) -> list[Letter]:
+        """What may go out now, together."""
+        if self.closed_until is not None and self.closed_until > now:
+            return []
+        free = self.pace.free_at(now) <= now
         held = sum(p.quiet for p in self.unwritten)
         if self.quiet_waiting and self.quiet + held < QUIET_AT_ONCE:
             quiet = next((i for i in self._ready() if i.quiet), None)
