@@ -126,7 +126,7 @@ class ApiModel(BaseModel):
     """Base of every part of a resource: camelCase outside, unknown fields ignored, immutable inside."""
 
     model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True, use_enum_values=False
+        defer_build=True, alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True, use_enum_values=False
     )
     cel_rules: ClassVar[tuple[Cel, ...]] = ()
 

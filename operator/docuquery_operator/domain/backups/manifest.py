@@ -21,7 +21,7 @@ FORMAT = 1
 class Document(BaseModel):
     """Base of what is kept in a store."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+    model_config = ConfigDict(defer_build=True, alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
 
     def to_json(self) -> bytes:
         """One form only: sorted keys, no spaces; a hash of it means something."""
