@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ...api.stack import Component
 from ...domain.plot_scales import figure
 from ...domain.task_outcome import Cell, Finding, Table
-from ...ports import DatabaseReview, Statement
+from ...ports import DatabaseReview, RedisFacts, Statement
 from .. import shared
 from ..base import ProbeContext, Round
 from ..probes import redis
@@ -60,7 +60,11 @@ async def database(round_: Round, component: Component, statements: int) -> Data
 
 async def cache(round_: Round, name: str, component: Component) -> CacheReview:
     """What INFO says."""
-    seen = await redis.facts(ProbeContext(round_, name, component))
+    return cache_of(name, await redis.facts(ProbeContext(round_, name, component)))
+
+
+def cache_of(name: str, seen: RedisFacts) -> CacheReview:
+    """What one look says of hits."""
     if seen.outcome != "ok":
         return CacheReview(name, f"{seen.outcome}: {seen.message}"[:200])
     pairs = (line.partition(":") for line in seen.info.splitlines() if not line.startswith("#"))
