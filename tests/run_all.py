@@ -55,7 +55,7 @@ def stages() -> list[Stage]:
         Stage("unit", ([*PYTEST, "-n", "2", "--dist", "worksteal", *existing("unit", "controllers", "properties")],)),
         Stage(
             "services",
-            ([*PYTEST, "-n", "2", "--dist", "loadfile", *existing("stack", "adapters", "mover", "page")],),
+            ([*PYTEST, "-n", "2", "--dist", "loadfile", *existing("stack", "adapters", "mover", "page", "zones")],),
             ("postgresql", "redis-server", "prometheus", "prometheus-alertmanager", *NODE),
         ),
         Stage("apiserver", ([*PYTEST, "-n", "2", "--dist", "loadfile", *existing("apiserver", "chart")],)),

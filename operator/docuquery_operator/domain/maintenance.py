@@ -32,6 +32,8 @@ WHOLE_STACK = "*"
 MISSED_COUNTED = 100
 # A close later than this is said to be late.
 LATE = timedelta(seconds=30)
+# A clock that is set back by so little as a window has just opened does not close it.
+CLOCK_STEP = timedelta(minutes=1)
 # A Stack that comes later is found so soon.
 MISSING_LOOK = timedelta(seconds=10)
 EVER = datetime(2000, 1, 1, tzinfo=UTC)
@@ -63,7 +65,7 @@ def open_span(window: MaintenanceWindow, now: datetime) -> Span | None:
     if window.spec.suspend or window.metadata.deletion_timestamp is not None:
         return None
     known = _span_of(window, now)
-    if known is not None and known.contains(now):
+    if known is not None and (known.contains(now) or known.contains(now + CLOCK_STEP)):
         return known
     try:
         begin = latest(schedule_of(window.spec.schedule, window.spec.time_zone), now)
@@ -99,6 +101,8 @@ def decide(window: MaintenanceWindow, components: frozenset[str] | None, now: da
     except ScheduleError as error:
         return _wrong(window, status, str(error), now)
     news: list[News] = []
+    status = _set_back(window, status, schedule, now, news)
+    window = window.model_copy(update={"status": status})
     status = _closed(window, status, now, news)
     if status.active is None and not window.spec.suspend:
         status = _opened(window, status, schedule, now, news)
@@ -132,6 +136,27 @@ def _in_time(window: MaintenanceWindow, begin: datetime, now: datetime) -> bool:
     status, span = window.status, _span_of(window, now)
     free = [span.until] if span else [p.until for p in status.history[-1:] if p.outcome != "Missed"] if status else []
     return now - max([begin, *free]) <= delta(window.spec.starting_deadline or window.spec.duration)
+
+
+def _set_back(
+    window: MaintenanceWindow, status: MaintenanceWindowStatus, schedule: Schedule, now: datetime, news: list[News]
+) -> MaintenanceWindowStatus:
+    """The clock was ahead, over openings that have not come yet: what was only missed by that is still to come.
+
+    What was opened, or is open, stays decided: nothing runs twice.
+    """
+    if status.last_opening is None or status.last_opening <= now or status.active is not None:
+        return status
+    if any(p.since > now and p.outcome != "Missed" for p in status.history):
+        return status
+    handled = latest(schedule, now)
+    done = any(p.since == handled and p.outcome != "Missed" for p in status.history) or not window.spec.history_limit
+    if handled is not None and not done and _in_time(window, handled, now) and now < handled + delta(window.spec.duration):
+        handled -= timedelta(milliseconds=1)
+    text = f"the clock was set back to {_at(now)}; openings after that are not missed, they are still to come"
+    news.append(News("Normal", "ClockSetBack", text))
+    kept = [p for p in status.history if p.since <= now or p.outcome != "Missed"]
+    return status.model_copy(update={"last_opening": handled, "history": kept})
 
 
 def _closed(
