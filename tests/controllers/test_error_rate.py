@@ -116,6 +116,15 @@ async def test_it_ends_at_the_next_pod_when_it_must_stop():
     assert (found.state, found.summary) == ("Aborted", "suspend was set")
 
 
+async def test_what_the_operator_logs_in_with_is_not_told_wherever_it_stands():
+    rig = Rig()
+    wrote(rig, api(rig), (1.0, "ERROR who are you, hunter2hunter2? no such user"))
+    found = await looked(rig)
+    assert found.figures["errors"] == 1
+    assert "hunter2" not in found.model_dump_json()
+    assert found.tables[0].rows[0][0] == "ERROR who are you, [redacted]? no such user"
+
+
 async def test_only_the_components_of_the_window_are_read():
     rig = Rig()
     wrote(rig, api(rig), (1.0, "ERROR a"))

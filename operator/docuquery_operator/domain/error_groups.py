@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from .fingerprints import SUSPECT, fingerprint, is_error, message_of, raised, sample_of
+from .redaction import MASK
 from .task_outcome import Series
 
 LONGEST_LINE = 16 * 1024
 KEPT, MOST = 500, 1000
 PODS = 20
+SECRET_LENGTH = 6
 BUCKETS = 60
 _TRACE = re.compile(
     r"^(?:Traceback \(most recent call last\)|During handling of the above|The above exception was|Caused by:|"
@@ -50,7 +52,9 @@ class Group:
 class ErrorGroups:
     """The errors of all pods. dropped: errors that are in no group any more; a group that came back counts from then on."""
 
-    def __init__(self, since: datetime, until: datetime) -> None:
+    def __init__(self, since: datetime, until: datetime, secrets: Sequence[str] = ()) -> None:
+        """secrets: words that must not be told, whatever stands around them."""
+        self._secrets = [s for s in secrets if len(s) >= SECRET_LENGTH]
         self.since, self.until = since, until
         self._length = max((until - since) / BUCKETS, timedelta(seconds=1))
         self.groups: dict[tuple[str, str], Group] = {}
@@ -71,13 +75,20 @@ class ErrorGroups:
         self.errors[component] += 1
         if at is not None and self.since <= at <= self.until:
             self.counts[component][min(BUCKETS - 1, int((at - self.since) / self._length))] += 1
-        key = (component, fingerprint(event.message))
+        key = (component, fingerprint(self._masked(event.message)))
         group = self.groups.get(key)
         if group is None:
-            group = self.groups[key] = Group(component, key[1], sample=sample_of(event.sample), place=event.place)
+            group = self.groups[key] = Group(
+                component, key[1], sample=sample_of(self._masked(event.sample)), place=event.place
+            )
         group.add(at, pod)
         if len(self.groups) > MOST:
             self._prune()
+
+    def _masked(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, MASK)
+        return text
 
     def _prune(self) -> None:
         kept = self.top(KEPT)
