@@ -57,6 +57,13 @@ ONTO: Object = {"target": {"stackRef": {"name": "docuquery"}}, "confirm": "docuq
 MOVED = POSTGRES | {"endpoint": {"service": "mine", "port": 5432}}
 PASSWORD: Object = {"components": {"postgres": POSTGRES}, "healing": OBSERVE}
 CHANNEL: Object = {"communication": {"channels": {"slack": {"secretRef": {"secretName": "slack"}}}}}
+
+
+def tasks(*types: str) -> Object:
+    """A window's tasks."""
+    return {"tasks": [{"type": t} for t in types]}
+
+
 PAUSED: Object = {"paused": True, "pauseReason": "work"}
 # Kind, action, the object before (None: the row creates), what is written; <self> stands for the user's own name.
 ROWS: list[tuple[str, str, Object | None, Object]] = [
@@ -104,6 +111,11 @@ ROWS: list[tuple[str, str, Object | None, Object]] = [
     ("Runbook", "label", causes("restartLeakingClient"), {"metadata": {"labels": {"team": "docs"}}}),
     ("Runbook", "add a restart", {}, {"spec": causes("restartWorkload")}),
     ("Runbook", "write status", {}, {"status": {"observedGeneration": 1}}),
+    ("MaintenanceWindow", "create, looks only", None, {"spec": tasks("HealthCheck", "CapacityPlan")}),
+    ("MaintenanceWindow", "create, vacuums", None, {"spec": tasks("VacuumDatabase")}),
+    ("MaintenanceWindow", "create, new images", None, {"spec": tasks("UpdateImages")}),
+    ("MaintenanceWindow", "add a task", {}, {"spec": tasks("HealthCheck", "AnalyzeTables")}),
+    ("MaintenanceWindow", "suspend", tasks("VacuumDatabase"), {"spec": {"suspend": True}}),
     ("BackupJob", "create", None, {}),
     ("BackupJob", "send it elsewhere", NIGHTLY, {"spec": {"include": {"configuration": {"secrets": ["s"]}}} | AGED}),
     ("BackupJob", "label", {}, {"metadata": {"labels": {"team": "docs"}}}),
@@ -118,63 +130,68 @@ ROWS: list[tuple[str, str, Object | None, Object]] = [
     ("RestoreJob", "write status", {}, {"status": {"phase": "Planned"}}),
 ]
 EXPECTED = """
-kind       | action                  | admin | on-call | operator | editor | viewer
-Incident   | create                  | yes   | yes     | yes      | rule   | rbac
-Incident   | create, mode Observe    | yes   | yes     | yes      | yes    | rbac
-Incident   | create with an answer   | yes   | yes     | yes      | rule   | rbac
-Incident   | create with own name    | yes   | yes     | yes      | yes    | rbac
-Incident   | create as another       | rule  | rule    | yes      | rule   | rbac
-Incident   | mode to Auto            | yes   | yes     | yes      | rule   | rbac
-Incident   | mode to the Stack's     | yes   | yes     | yes      | rule   | rbac
-Incident   | mode to Observe         | yes   | yes     | yes      | yes    | rbac
-Incident   | change parameters       | yes   | yes     | yes      | rule   | rbac
-Incident   | change component        | yes   | yes     | yes      | rule   | rbac
-Incident   | reopen                  | yes   | yes     | yes      | rule   | rbac
-Incident   | describe                | yes   | yes     | yes      | yes    | rbac
-Incident   | approve as self         | yes   | yes     | yes      | rule   | rbac
-Incident   | approve as another      | rule  | rule    | yes      | rule   | rbac
-Incident   | approve, mode Observe   | yes   | yes     | yes      | rule   | rbac
-Incident   | acknowledge as self     | yes   | yes     | yes      | yes    | rbac
-Incident   | acknowledge as another  | rule  | rule    | yes      | rule   | rbac
-Incident   | close as self           | yes   | yes     | yes      | yes    | rbac
-Incident   | close as another        | rule  | rule    | yes      | rule   | rbac
-Incident   | say who created it      | rule  | rule    | yes      | rule   | rbac
-Incident   | write status            | rule  | rule    | yes      | rule   | rbac
-Stack      | create                  | yes   | yes     | yes      | rule   | rbac
-Stack      | create, mode Observe    | yes   | yes     | yes      | yes    | rbac
-Stack      | create with a Secret    | yes   | yes     | yes      | rule   | rbac
-Stack      | mode to Auto            | yes   | yes     | yes      | rule   | rbac
-Stack      | mode to Observe         | yes   | yes     | yes      | yes    | rbac
-Stack      | change workload         | yes   | yes     | yes      | rule   | rbac
-Stack      | change budget           | yes   | yes     | yes      | rule   | rbac
-Stack      | pause                   | yes   | yes     | yes      | yes    | rbac
-Stack      | end the pause           | yes   | yes     | yes      | rule   | rbac
-Stack      | change contacts         | yes   | yes     | yes      | yes    | rbac
-Stack      | name a Secret           | yes   | yes     | yes      | rule   | rbac
-Stack      | send it elsewhere       | yes   | yes     | yes      | rule   | rbac
-Stack      | name a channel's Secret | yes   | yes     | yes      | rule   | rbac
-Stack      | write status            | rule  | rule    | yes      | rule   | rbac
-Runbook    | create, restarts        | yes   | yes     | yes      | rule   | rbac
-Runbook    | create, ends sessions   | yes   | yes     | yes      | rule   | rbac
-Runbook    | create, sets an option  | yes   | yes     | yes      | rule   | rbac
-Runbook    | create, touches nothing | yes   | yes     | yes      | yes    | rbac
-Runbook    | create, unknown action  | yes   | yes     | yes      | rule   | rbac
-Runbook    | change symptom          | yes   | yes     | yes      | rule   | rbac
-Runbook    | label                   | yes   | yes     | yes      | yes    | rbac
-Runbook    | add a restart           | yes   | yes     | yes      | rule   | rbac
-Runbook    | write status            | rule  | rule    | yes      | rule   | rbac
-BackupJob  | create                  | yes   | yes     | yes      | rule   | rbac
-BackupJob  | send it elsewhere       | yes   | yes     | yes      | rule   | rbac
-BackupJob  | label                   | yes   | yes     | yes      | yes    | rbac
-BackupJob  | write status            | rule  | rule    | yes      | rule   | rbac
-RestoreJob | create                  | yes   | yes     | yes      | rule   | rbac
-RestoreJob | create with own name    | yes   | yes     | yes      | rule   | rbac
-RestoreJob | create as another       | rule  | rule    | yes      | rule   | rbac
-RestoreJob | apply                   | yes   | yes     | yes      | rule   | rbac
-RestoreJob | approve as self         | yes   | yes     | yes      | rule   | rbac
-RestoreJob | approve as another      | rule  | rule    | yes      | rule   | rbac
-RestoreJob | say who created it      | rule  | rule    | yes      | rule   | rbac
-RestoreJob | write status            | rule  | rule    | yes      | rule   | rbac
+kind              | action                  | admin | on-call | operator | editor | viewer
+Incident          | create                  | yes   | yes     | yes      | rule   | rbac
+Incident          | create, mode Observe    | yes   | yes     | yes      | yes    | rbac
+Incident          | create with an answer   | yes   | yes     | yes      | rule   | rbac
+Incident          | create with own name    | yes   | yes     | yes      | yes    | rbac
+Incident          | create as another       | rule  | rule    | yes      | rule   | rbac
+Incident          | mode to Auto            | yes   | yes     | yes      | rule   | rbac
+Incident          | mode to the Stack's     | yes   | yes     | yes      | rule   | rbac
+Incident          | mode to Observe         | yes   | yes     | yes      | yes    | rbac
+Incident          | change parameters       | yes   | yes     | yes      | rule   | rbac
+Incident          | change component        | yes   | yes     | yes      | rule   | rbac
+Incident          | reopen                  | yes   | yes     | yes      | rule   | rbac
+Incident          | describe                | yes   | yes     | yes      | yes    | rbac
+Incident          | approve as self         | yes   | yes     | yes      | rule   | rbac
+Incident          | approve as another      | rule  | rule    | yes      | rule   | rbac
+Incident          | approve, mode Observe   | yes   | yes     | yes      | rule   | rbac
+Incident          | acknowledge as self     | yes   | yes     | yes      | yes    | rbac
+Incident          | acknowledge as another  | rule  | rule    | yes      | rule   | rbac
+Incident          | close as self           | yes   | yes     | yes      | yes    | rbac
+Incident          | close as another        | rule  | rule    | yes      | rule   | rbac
+Incident          | say who created it      | rule  | rule    | yes      | rule   | rbac
+Incident          | write status            | rule  | rule    | yes      | rule   | rbac
+Stack             | create                  | yes   | yes     | yes      | rule   | rbac
+Stack             | create, mode Observe    | yes   | yes     | yes      | yes    | rbac
+Stack             | create with a Secret    | yes   | yes     | yes      | rule   | rbac
+Stack             | mode to Auto            | yes   | yes     | yes      | rule   | rbac
+Stack             | mode to Observe         | yes   | yes     | yes      | yes    | rbac
+Stack             | change workload         | yes   | yes     | yes      | rule   | rbac
+Stack             | change budget           | yes   | yes     | yes      | rule   | rbac
+Stack             | pause                   | yes   | yes     | yes      | yes    | rbac
+Stack             | end the pause           | yes   | yes     | yes      | rule   | rbac
+Stack             | change contacts         | yes   | yes     | yes      | yes    | rbac
+Stack             | name a Secret           | yes   | yes     | yes      | rule   | rbac
+Stack             | send it elsewhere       | yes   | yes     | yes      | rule   | rbac
+Stack             | name a channel's Secret | yes   | yes     | yes      | rule   | rbac
+Stack             | write status            | rule  | rule    | yes      | rule   | rbac
+Runbook           | create, restarts        | yes   | yes     | yes      | rule   | rbac
+Runbook           | create, ends sessions   | yes   | yes     | yes      | rule   | rbac
+Runbook           | create, sets an option  | yes   | yes     | yes      | rule   | rbac
+Runbook           | create, touches nothing | yes   | yes     | yes      | yes    | rbac
+Runbook           | create, unknown action  | yes   | yes     | yes      | rule   | rbac
+Runbook           | change symptom          | yes   | yes     | yes      | rule   | rbac
+Runbook           | label                   | yes   | yes     | yes      | yes    | rbac
+Runbook           | add a restart           | yes   | yes     | yes      | rule   | rbac
+Runbook           | write status            | rule  | rule    | yes      | rule   | rbac
+MaintenanceWindow | create, looks only      | yes   | yes     | yes      | yes    | rbac
+MaintenanceWindow | create, vacuums         | yes   | yes     | yes      | rule   | rbac
+MaintenanceWindow | create, new images      | yes   | yes     | yes      | rule   | rbac
+MaintenanceWindow | add a task              | yes   | yes     | yes      | rule   | rbac
+MaintenanceWindow | suspend                 | yes   | yes     | yes      | yes    | rbac
+BackupJob         | create                  | yes   | yes     | yes      | rule   | rbac
+BackupJob         | send it elsewhere       | yes   | yes     | yes      | rule   | rbac
+BackupJob         | label                   | yes   | yes     | yes      | yes    | rbac
+BackupJob         | write status            | rule  | rule    | yes      | rule   | rbac
+RestoreJob        | create                  | yes   | yes     | yes      | rule   | rbac
+RestoreJob        | create with own name    | yes   | yes     | yes      | rule   | rbac
+RestoreJob        | create as another       | rule  | rule    | yes      | rule   | rbac
+RestoreJob        | apply                   | yes   | yes     | yes      | rule   | rbac
+RestoreJob        | approve as self         | yes   | yes     | yes      | rule   | rbac
+RestoreJob        | approve as another      | rule  | rule    | yes      | rule   | rbac
+RestoreJob        | say who created it      | rule  | rule    | yes      | rule   | rbac
+RestoreJob        | write status            | rule  | rule    | yes      | rule   | rbac
 """
 
 

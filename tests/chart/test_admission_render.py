@@ -16,7 +16,10 @@ from tests.chart.helm import CHART, CHECKOUT, KUBE_VERSION, NAMESPACE, RELEASE, 
 
 pytestmark = pytest.mark.timeout(300)
 POLICY, BINDING = "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"
-NAMES = {f"{RELEASE}-{what}" for what in ("incidents", "stacks", "runbooks", "backupjobs", "restorejobs", "status")}
+NAMES = {
+    f"{RELEASE}-{what}"
+    for what in ("incidents", "stacks", "runbooks", "maintenancewindows", "backupjobs", "restorejobs", "status")
+}
 ASKED = "admissionregistration.k8s.io/v1/ValidatingAdmissionPolicy"
 
 
@@ -56,7 +59,7 @@ def test_policies_fail_closed_and_say_what_to_do() -> None:
 )
 def test_only_the_operators_account_is_exempt(values: Object, account: str) -> None:
     policies = _policies(values)
-    assert len(policies) == 6
+    assert len(policies) == 7
     for policy in policies.values():
         (condition,) = policy["spec"]["matchConditions"]
         assert condition["expression"] == f"request.userInfo.username != 'system:serviceaccount:{NAMESPACE}:{account}'"

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from docuquery_operator.api.maintenance_window import TaskType
+from docuquery_operator.api.maintenance_window import MaintenanceWindow, Task, TaskType
+from docuquery_operator.api.stack import Stack
 from docuquery_operator.catalogue.tasks import TASKS, health_check
 from docuquery_operator.catalogue.tasks.base import Heavy, JobWanted, Light, TaskContext
 from docuquery_operator.controllers.maintenance_window import MaintenanceWindowController
@@ -23,6 +24,7 @@ from docuquery_operator.ports import (
     CONFIG_MAP,
     JOB,
     MAINTENANCE_WINDOW,
+    STACK,
     Conflict,
     Key,
     Ports,
@@ -275,6 +277,50 @@ async def test_a_light_one_that_breaks_is_a_failure_and_no_crash() -> None:
     await story.lived(30)
     assert story.states == ["Failed"]
     assert "ZeroDivisionError" in story.status["tasks"][0]["summary"]
+
+
+async def order_of(rig: Rig, type_: TaskType, window: dict[str, Any] | None = None, **parameters: Any) -> Any:
+    """What the shipped kind asks its Job in the simulated world, or why it cannot be done."""
+    stack = Stack.model_validate(rig.server.find(STACK, NAMESPACE, "docuquery"))
+    name = f"{type_.value[0].lower()}{type_.value[1:]}"
+    task = Task.model_validate({"type": type_.value, name: parameters})
+    spec = {"stackRef": {"name": "docuquery"}, "schedule": {"cron": "0 3 * * *"}, "duration": "1h", **(window or {})}
+    w = MaintenanceWindow.model_validate({"metadata": {"name": "w", "namespace": NAMESPACE}, "spec": spec})
+    now = rig.clock.now()
+    kind = TASKS[type_]
+    assert isinstance(kind, Heavy)
+    return await kind.order(
+        TaskContext(rig.life.ports, stack, w, task, "t-1", now, 900.0, lambda: rig.life.prober.health(stack))
+    )
+
+
+async def test_the_database_is_maintained_with_the_component_s_role_or_the_task_s_own() -> None:
+    rig = Rig()
+    wanted = await order_of(rig, TaskType.VACUUM_DATABASE, parallel=2, reindex=["public.a"])
+    assert wanted.secrets == {"postgres": "postgres-operator"}
+    asked = wanted.request
+    assert (asked.databases, asked.vacuum, asked.analyze, asked.parallel) == (["docuquery_ai"], True, True, 2)
+    assert (asked.reindex, asked.lock_timeout_seconds, asked.budget_seconds) == (["public.a"], 5.0, 900.0)
+    assert "hunter2" not in asked.model_dump_json()
+    missing = await order_of(rig, TaskType.ANALYZE_TABLES, credentials={"secretName": "postgres-maintenance"})
+    assert missing.state == "Failed"
+    assert "Secret 'postgres-maintenance' is missing" in missing.summary
+    rig.edit_stack(lambda s: s["spec"]["components"].pop("postgres"))
+    assert (await order_of(rig, TaskType.ANALYZE_TABLES)).state == "Skipped"
+
+
+async def test_of_two_databases_the_window_names_one() -> None:
+    rig = Rig()
+
+    def twice(stack: Any) -> None:
+        components = stack["spec"]["components"]
+        components["second"] = {**components["postgres"], "database": "other"}
+
+    rig.edit_stack(twice)
+    unclear = await order_of(rig, TaskType.ANALYZE_TABLES)
+    assert "several PostgreSQL components (postgres, second)" in unclear.summary
+    named = await order_of(rig, TaskType.ANALYZE_TABLES, {"components": ["second"]})
+    assert (named.request.databases, named.request.vacuum) == (["other"], False)
 
 
 def test_each_kind_stands_under_its_own_name() -> None:

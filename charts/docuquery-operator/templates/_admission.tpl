@@ -261,6 +261,39 @@ validations:
       later: leave it as it is
 {{- end -}}
 
+{{/* Tasks that only look need no right; one that is not named here counts as one that runs Jobs. */}}
+{{- define "docuquery-operator.admission.maintenancewindows" -}}
+variables:
+  {{- include "docuquery-operator.admission.old" . | nindent 2 }}
+  {{- include "docuquery-operator.admission.rights" . | nindent 2 }}
+  {{- include "docuquery-operator.admission.secrets" . | nindent 2 }}
+  - name: makesJobs
+    expression: authorizer.group('batch').resource('jobs').namespace(request.namespace).check('create').allowed()
+  - name: asksForMore
+    expression: >-
+      variables.created || object.spec.?tasks != variables.old.?tasks
+      || object.spec.?components != variables.old.?components
+  - name: updates
+    expression: >-
+      object.spec.?tasks.orValue([]).exists(t, t.type == 'UpdateImages' && !t.?updateImages.?reportOnly.orValue(false))
+  - name: works
+    expression: >-
+      object.spec.?tasks.orValue([]).exists(t, !(t.type in
+      ['HealthCheck', 'ResourceUsage', 'ErrorRate', 'PerformanceReview', 'CapacityPlan', 'UpdateImages']))
+validations:
+  - expression: "!(variables.asksForMore && variables.works) || (variables.readsSecrets && variables.makesJobs)"
+    reason: Forbidden
+    message: >-
+      this MaintenanceWindow lets the operator run Jobs with passwords and volumes of the Stack, so you yourself need the right
+      to get secrets and to create jobs.batch in this namespace: ask somebody who has it to apply this, or use only tasks that
+      look
+  - expression: "!(variables.asksForMore && variables.updates) || variables.mayRestart"
+    reason: Forbidden
+    message: >-
+      the task UpdateImages restarts workloads, so you yourself need the right to patch statefulsets.apps and deployments.apps
+      and to create pods/eviction in this namespace: ask somebody who has it to apply this, or set updateImages.reportOnly: true
+{{- end -}}
+
 {{- define "docuquery-operator.admission.status" -}}
 validations:
   - expression: "false"

@@ -8,6 +8,8 @@
 \getenv backup_password BACKUP_PASSWORD
 \getenv restore_user RESTORE_USER
 \getenv restore_password RESTORE_PASSWORD
+\getenv maintenance_user MAINTENANCE_USER
+\getenv maintenance_password MAINTENANCE_PASSWORD
 
 CREATE ROLE :"app_user" LOGIN PASSWORD :'app_password';
 CREATE ROLE :"operator_user" LOGIN PASSWORD :'operator_password';
@@ -23,6 +25,11 @@ GRANT :"app_user", pg_signal_backend TO :"restore_user";
 CREATE DATABASE docuquery_ai OWNER :"app_user";
 REVOKE CONNECT ON DATABASE docuquery_ai FROM PUBLIC;
 GRANT CONNECT ON DATABASE docuquery_ai TO :"operator_user", :"backup_user";
+-- Vacuums, analyzes and rebuilds indexes. Before PostgreSQL 17, which has pg_maintain for it, only owners of tables may.
+\if :{?maintenance_user}
+CREATE ROLE :"maintenance_user" LOGIN PASSWORD :'maintenance_password';
+GRANT :"app_user", pg_monitor TO :"maintenance_user";
+\endif
 
 \connect docuquery_ai
 CREATE EXTENSION IF NOT EXISTS pg_stat_statements;

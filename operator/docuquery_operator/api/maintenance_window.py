@@ -21,6 +21,7 @@ from .common import (
     Name,
     Percent,
     Resource,
+    SecretRef,
     ServerDefault,
     Severity,
     Time,
@@ -106,6 +107,10 @@ class VacuumDatabaseTask(ApiModel):
     analyze: Annotated[bool, Field(description="Analyze as well, default true")] = True
     parallel: Annotated[int, Field(ge=1, le=8, description="Connections, default 1")] = 1
     lock_timeout: Annotated[Duration, Field(description="A table that is locked longer is skipped, default 5s")] = "5s"
+    credentials: Annotated[
+        SecretRef | None,
+        Field(description="Secret with username and password of a role that may maintain; default: the component's"),
+    ] = None
     reindex: Annotated[
         list[Annotated[str, Field(min_length=1, max_length=128)]],
         ListSet(),
@@ -118,6 +123,10 @@ class AnalyzeTablesTask(ApiModel):
 
     databases: Databases = []
     lock_timeout: Annotated[Duration, Field(description="A table that is locked longer is skipped, default 5s")] = "5s"
+    credentials: Annotated[
+        SecretRef | None,
+        Field(description="Secret with username and password of a role that may maintain; default: the component's"),
+    ] = None
 
 
 class RotateLogsTask(ApiModel):

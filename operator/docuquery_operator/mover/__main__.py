@@ -20,13 +20,17 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from ..domain.backups.report import Result
 from ..domain.backups.request import AnyRequest, BackupRequest, CatalogueRequest, RestoreRequest, VerifyRequest
+from ..domain.task_outcome import TaskOutcome
+from ..domain.task_requests import AnyTaskRequest, UpkeepRequest
 from .clock import now
 from .contracts import MoverError
 from .leaving import leave
 from .report_out import Reporter
 
-REQUEST: TypeAdapter[AnyRequest] = TypeAdapter(Annotated[AnyRequest, Field(discriminator="command")])
-COMMANDS = ("backup", "verify", "catalogue", "restore")
+REQUEST: TypeAdapter[AnyRequest | AnyTaskRequest] = TypeAdapter(
+    Annotated[AnyRequest | AnyTaskRequest, Field(discriminator="command")]
+)
+COMMANDS = ("backup", "verify", "catalogue", "restore", "upkeep")
 FAILED, BAD_REQUEST, TERMINATED = 1, 2, 143
 # After SIGTERM: time to abort uploads and remove snapshots; the pod has a minute.
 GRACE = 45.0
@@ -49,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return asyncio.run(_run(request, reporter))
 
 
-def _read(file: Path, command: str | None) -> AnyRequest:
+def _read(file: Path, command: str | None) -> AnyRequest | AnyTaskRequest:
     try:
         request = REQUEST.validate_json(file.read_bytes())
     except OSError as error:
@@ -63,7 +67,7 @@ def _read(file: Path, command: str | None) -> AnyRequest:
     return request
 
 
-async def _run(request: AnyRequest, reporter: Reporter) -> int:
+async def _run(request: AnyRequest | AnyTaskRequest, reporter: Reporter) -> int:
     work = asyncio.ensure_future(_work(request, reporter))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _terminate, work, reporter)
     try:
@@ -93,7 +97,7 @@ def _give_up(reporter: Reporter) -> None:
     os._exit(TERMINATED)
 
 
-async def _work(request: AnyRequest, reporter: Reporter) -> Result:
+async def _work(request: AnyRequest | AnyTaskRequest, reporter: Reporter) -> Result:
     match request:
         case BackupRequest():
             from .backup import back_up
@@ -109,6 +113,10 @@ async def _work(request: AnyRequest, reporter: Reporter) -> Result:
             return await catalogue(request, reporter)
         case RestoreRequest():
             return await _restore(request, reporter)
+        case UpkeepRequest():
+            from .postgres.upkeep import upkeep
+
+            return ended(await upkeep(request, reporter))
 
 
 async def _restore(request: RestoreRequest, reporter: Reporter) -> Result:
@@ -120,6 +128,12 @@ async def _restore(request: RestoreRequest, reporter: Reporter) -> Result:
         raise MoverError("NotSupported", "this image cannot restore; use a newer one", retry=False) from None
     result: Result = await module.restore(request, reporter, reporter.say)
     return result
+
+
+def ended(outcome: TaskOutcome) -> Result:
+    """A task has said by its outcome how it ended."""
+    ok = outcome.state in ("Succeeded", "Skipped")
+    return Result(ok=ok, reason=outcome.state, message=outcome.summary, retry=False, at=now(), outcome=outcome)
 
 
 def failed(error: MoverError) -> Result:

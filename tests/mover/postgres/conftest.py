@@ -32,11 +32,12 @@ from tests.stack.services import ROOT, Postgres, open_folder, prepared, running
 
 INIT = ROOT / "deploy" / "stack" / "base" / "postgres-init.sql"
 DATABASE, APP = "docuquery_ai", "docuquery"
-BACKUP, RESTORE = "docuquery_backup", "docuquery_restore"
+BACKUP, RESTORE, MAINTENANCE = "docuquery_backup", "docuquery_restore", "docuquery_maintenance"
 PASSWORDS = {
     APP: "app-marker-5d1f",
     BACKUP: "backup:marker\\31c9",
     RESTORE: "restore-marker-90ab",
+    MAINTENANCE: "maintenance-marker-7c12",
     "docuquery_operator": "x",
 }
 CONTENT = """
@@ -200,7 +201,7 @@ def initialise(postgres: Postgres) -> None:
     with postgres.admin() as connection:
         if connection.info.server_version < 160000:
             script = script.replace(", pg_use_reserved_connections", "")
-    short = {APP: "APP", BACKUP: "BACKUP", RESTORE: "RESTORE", "docuquery_operator": "OPERATOR"}
+    short = {APP: "APP", BACKUP: "BACKUP", RESTORE: "RESTORE", MAINTENANCE: "MAINTENANCE", "docuquery_operator": "OPERATOR"}
     who = {f"{short[user]}_USER": user for user in short}
     who |= {f"{short[user]}_PASSWORD": PASSWORDS[user] for user in short}
     command = ["psql", "-X", "-q", "-h", str(postgres.folder), "-p", str(postgres.port), "-U", "postgres", "postgres"]

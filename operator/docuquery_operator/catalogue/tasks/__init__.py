@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from ...api.maintenance_window import TaskType
 from . import capacity_plan, error_rate, health_check, performance_review, resource_usage
+from . import capacity_plan, database_upkeep, error_rate, health_check, resource_usage
 from .base import TaskKind
 
 _KINDS: tuple[TaskKind, ...] = (
@@ -14,5 +15,7 @@ _KINDS: tuple[TaskKind, ...] = (
     resource_usage.KIND,
     capacity_plan.KIND,
     performance_review.KIND,
+    database_upkeep.VACUUM,
+    database_upkeep.ANALYZE,
 )
 TASKS: Mapping[TaskType, TaskKind] = {kind.type: kind for kind in _KINDS}

@@ -18,6 +18,7 @@ from ..contracts import MoverError
 from .words import explain
 
 CONNECT_SECONDS = 20
+WARNINGS = 20
 Row = dict[str, Any]
 # How values are written must depend on nobody's settings, nor may they end a session that only holds a snapshot.
 SETTINGS = (
@@ -118,6 +119,13 @@ class Session:
         self._connection = connection
         self.database = database
         self.version = connection.info.server_version
+        # Of statements that go on all the same, such as a VACUUM that skips a table.
+        self.warnings: list[str] = []
+        connection.add_notice_handler(self._noticed)
+
+    def _noticed(self, notice: psycopg.errors.Diagnostic) -> None:
+        if notice.severity_nonlocalized == "WARNING" and len(self.warnings) < WARNINGS:
+            self.warnings.append(notice.message_primary or "")
 
     async def rows(self, query: str, values: Sequence[Any] = ()) -> list[Row]:
         """All rows; parameters are $1, $2, …."""
