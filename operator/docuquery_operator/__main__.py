@@ -29,6 +29,7 @@ from .adapters.qdrant import QdrantRest
 from .adapters.quarantine import RedisQuarantine
 from .adapters.redis_aside import SwappedDatabases
 from .adapters.redis_keys import ScannedKeys
+from .adapters.registry import OciRegistry
 from .adapters.tls_memory import spare_buffers
 from .catalogue import runbooks
 from .cli import catalogue, crds, lint
@@ -94,6 +95,7 @@ async def run(settings: Settings) -> int:
             alertmanager=AlertmanagerRest(),
             channels=SystemChannels(clock, settings.notify_allow, access.addresses()),
             reviewer=PsycopgReviewer(),
+            registry=OciRegistry(settings.plain_registries),
             self=Self(settings.namespace, settings.instance, settings.address),
         )
         controllers = controllers_of(ports, queue, settings.image)

@@ -35,6 +35,9 @@ class Settings(BaseSettings):
     notify_allow: Annotated[list[str], NoDecode] = Field(
         default=[], description="Comma-separated networks that messages may go to although they are refused by themselves"
     )
+    plain_registries: Annotated[list[str], NoDecode] = Field(
+        default=[], description="Comma-separated registries of images, host or host:port, that speak HTTP without TLS"
+    )
     kubeconfig: str | None = Field(default=None, description="Path of a kubeconfig; default: the pod's service account")
 
     @field_validator("renew_seconds", "retry_seconds")
@@ -54,7 +57,7 @@ class Settings(BaseSettings):
             ipaddress.ip_network(network, strict=False)
         return value
 
-    @field_validator("watch_namespaces", "notify_allow", mode="before")
+    @field_validator("watch_namespaces", "notify_allow", "plain_registries", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return [n.strip() for n in value.split(",") if n.strip()] if isinstance(value, str) else value

@@ -43,6 +43,9 @@ class Simulator:
     stopped: bool = False
     created: list[tuple[str, str]] = field(default_factory=list)
     strangers: set[str] = field(default_factory=set)
+    # What tags mean when a pod starts, and digests that never get well.
+    tags: dict[str, str] = field(default_factory=dict)
+    bad_digests: set[str] = field(default_factory=set)
     _ending: dict[str, datetime] = field(default_factory=dict)
     _now: datetime | None = None
     _started: int = 0
@@ -185,10 +188,16 @@ class Simulator:
             "conditions": [{"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": "False"}],
             "containerStatuses": [{"state": {"running": {}}, "restartCount": 0}],
         }
+        main = template["spec"]["containers"][0]
+        digest = main["image"].partition("@")[2] or self.tags.get(main["image"], "")
+        if digest:
+            status["containerStatuses"] = [
+                {"name": main["name"], "imageID": f"x@{digest}", "state": {"running": {}}, "restartCount": 0}
+            ]
         meta = {**self._meta(name, labels), "ownerReferences": [_owner(workload, revision)]}
         made = self.server.put(POD, {"metadata": meta, "spec": template["spec"], "status": status})
         self.created.append((name, made["metadata"]["uid"]))
-        if self.new_pods_are_broken and self._now is not None:
+        if (self.new_pods_are_broken or digest in self.bad_digests) and self._now is not None:
             self.broken[made["metadata"]["uid"]] = self._now
 
     def _end(self, pod: str) -> None:

@@ -2,6 +2,7 @@
 
 `replicas`, `minReplicas`, `minReplicaCount`: an integer of spec. `annotation/<key>`: an annotation.
 `env/<container>/<NAME>`: the whole entry of a container's environment, so that `valueFrom` comes back as it was.
+`image/<container>`: only read.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ def value(obj: Mapping[str, Any], field: str) -> Any:
         return (obj.get("spec") or {}).get(kind)
     if kind == "annotation" and rest:
         return (obj.get("metadata", {}).get("annotations") or {}).get(rest)
+    if kind == "image" and rest:
+        return (_container(obj, rest) or {}).get("image")
     container, _, name = rest.partition("/")
     if kind == "env" and container and name:
         entries = (_container(obj, container) or {}).get("env") or []
@@ -53,8 +56,10 @@ def path_of(field: str) -> tuple[str, ...]:
         return ("f:spec", f"f:{kind}")
     if kind == "annotation":
         return ("f:metadata", "f:annotations", f"f:{rest}")
-    container, _, name = rest.partition("/")
     pod = ("f:spec", "f:template", "f:spec")
+    if kind == "image":
+        return (*pod, "f:containers", f'k:{{"name":"{rest}"}}', "f:image")
+    container, _, name = rest.partition("/")
     return (*pod, "f:containers", f'k:{{"name":"{container}"}}', "f:env", f'k:{{"name":"{name}"}}')
 
 

@@ -64,6 +64,7 @@ from .postgres import Blocker, Database, DatabaseFacts, DatabaseTarget, Session
 from .process import Clock, Events, Leader, Metrics, Self
 from .qdrant import Qdrant, QdrantAnswer, QdrantCluster, QdrantCollection, QdrantFacts, QdrantTarget
 from .redis import Aside, ClientIdentity, KeyCount, Redis, RedisAside, RedisClient, RedisFacts, RedisKeys, RedisTarget
+from .registry import NoRegistry, Registry, TagAnswer
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ class Ports:
     channels: Channels = field(default_factory=NoChannels)
     reviewer: DatabaseReviewer = field(default_factory=NoReviewer)
     alertmanager: Alertmanager = field(default_factory=NoAlertmanager)
+    registry: Registry = field(default_factory=NoRegistry)
     self: Self = field(default_factory=Self)
 
 
@@ -155,6 +157,7 @@ __all__ = [
     "NoChannels",
     "NoLinks",
     "NoReviewer",
+    "NoRegistry",
     "Ports",
     "Qdrant",
     "QdrantAnswer",
@@ -171,11 +174,13 @@ __all__ = [
     "RedisKeys",
     "RedisTarget",
     "Refused",
+    "Registry",
     "ResultsPage",
     "Self",
     "Session",
     "Statement",
     "TableSize",
+    "TagAnswer",
     "TaskResult",
     "Transient",
     "Unavailable",

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from ...api.maintenance_window import TaskType
 from . import capacity_plan, error_rate, health_check, performance_review, resource_usage
 from . import capacity_plan, database_upkeep, error_rate, health_check, resource_usage
+from . import capacity_plan, database_upkeep, error_rate, health_check, resource_usage, update_images
 from .base import TaskKind
 
 _KINDS: tuple[TaskKind, ...] = (
@@ -17,5 +18,6 @@ _KINDS: tuple[TaskKind, ...] = (
     performance_review.KIND,
     database_upkeep.VACUUM,
     database_upkeep.ANALYZE,
+    update_images.KIND,
 )
 TASKS: Mapping[TaskType, TaskKind] = {kind.type: kind for kind in _KINDS}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,7 +21,8 @@ class TaskContext:
     """What a task works with.
 
     health: the Stack's probes, once. stopping: why the task must end at its next safe point, '' while it may go on.
-    timeout: seconds from its beginning. say: where it is, for people; cheap. image: of the operator itself.
+    timeout: seconds from its beginning. say: where it is, for people; cheap.
+    image: of the operator itself. pause: waits so many seconds.
     """
 
     ports: Ports
@@ -34,6 +36,7 @@ class TaskContext:
     stopping: Callable[[], str] = lambda: ""
     say: Callable[[str], None] = lambda _text: None
     image: str = ""
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     @property
     def namespace(self) -> str:
