@@ -22,9 +22,11 @@ from docuquery_operator.domain.task_report import outcomes
 from docuquery_operator.ports import (
     BACKUP_JOB,
     CONFIG_MAP,
+    DEPLOYMENT,
     JOB,
     MAINTENANCE_WINDOW,
     STACK,
+    STATEFUL_SET,
     Conflict,
     Key,
     Ports,
@@ -321,6 +323,62 @@ async def test_of_two_databases_the_window_names_one() -> None:
     assert "several PostgreSQL components (postgres, second)" in unclear.summary
     named = await order_of(rig, TaskType.ANALYZE_TABLES, {"components": ["second"]})
     assert (named.request.databases, named.request.vacuum) == (["other"], False)
+
+
+def logging(user: int | None = 10001, volume: str = "logs", **claim: Any) -> Any:
+    """A change of a workload whose container keeps logs on a volume."""
+
+    def change(obj: Any) -> None:
+        pod = obj["spec"]["template"]["spec"]
+        pod["containers"][0]["volumeMounts"] = [{"name": volume, "mountPath": "/var/log", "subPath": "app"}]
+        pod["volumes"] = [{"name": volume, **claim}]
+        pod["securityContext"] = {"fsGroup": 20002, **({"runAsUser": user} if user is not None else {})}
+
+    return change
+
+
+async def test_logs_are_rotated_beside_their_writers_as_their_user() -> None:
+    rig = Rig()
+    rig.server.edit(DEPLOYMENT, NAMESPACE, "api", logging(persistentVolumeClaim={"claimName": "api-logs"}))
+    wanted = await order_of(rig, TaskType.ROTATE_LOGS, path="/var/log/api", pattern="*.log", keep=3, maxSize="1Gi")
+    assert wanted.request.folders == ["/logs/0/app/api"]
+    assert (wanted.request.keep, wanted.request.max_bytes, wanted.secrets) == (3, 1 << 30, {})
+    job = wanted.patch({"spec": {"template": {"spec": {"volumes": [], "securityContext": {"runAsUser": 65532, "fsGroup": 65532,
+                        "runAsNonRoot": True}, "containers": [{"volumeMounts": []}]}}}})  # fmt: skip
+    pod = job["spec"]["template"]["spec"]
+    assert pod["volumes"] == [{"name": "logs-0", "persistentVolumeClaim": {"claimName": "api-logs"}}]
+    assert pod["containers"][0]["volumeMounts"] == [{"name": "logs-0", "mountPath": "/logs/0"}]
+    assert pod["securityContext"] == {"runAsUser": 10001, "runAsGroup": 20002, "fsGroup": 20002, "runAsNonRoot": True}
+    near = pod["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][0]
+    assert near["labelSelector"]["matchLabels"] == {"app.kubernetes.io/name": "api"}
+
+
+async def test_each_pod_of_a_stateful_set_has_its_own_volume() -> None:
+    rig = Rig(replicas=2)
+    rig.server.edit(STATEFUL_SET, NAMESPACE, "postgres", logging())
+    rig.server.edit(
+        STATEFUL_SET, NAMESPACE, "postgres",
+        lambda o: o["spec"].update(volumeClaimTemplates=[{"metadata": {"name": "logs"}}]),
+    )  # fmt: skip
+    wanted = await order_of(rig, TaskType.ROTATE_LOGS, path="/var/log")
+    assert wanted.request.folders == ["/logs/0/app", "/logs/1/app"]
+
+
+@pytest.mark.parametrize(
+    ("change", "path", "words"),
+    [
+        (logging(emptyDir={}), "/var/log", "not on a PersistentVolumeClaim"),
+        (logging(0, persistentVolumeClaim={"claimName": "c"}), "/var/log", "run as root"),
+        (logging(None, persistentVolumeClaim={"claimName": "c"}), "/var/log", "do not say as whom"),
+        (logging(persistentVolumeClaim={"claimName": "c"}), "/var/lib", "no container has a volume at /var/lib"),
+        (logging(persistentVolumeClaim={"claimName": "c"}), "/var/log/../lib", "no container has a volume"),
+    ],
+)
+async def test_where_no_log_can_be_rotated_it_is_said_why(change: Any, path: str, words: str) -> None:
+    rig = Rig()
+    rig.server.edit(DEPLOYMENT, NAMESPACE, "api", change)
+    found = await order_of(rig, TaskType.ROTATE_LOGS, path=path, component="api")
+    assert (found.state, words in found.summary) == ("Failed", True), found.summary
 
 
 def test_each_kind_stands_under_its_own_name() -> None:

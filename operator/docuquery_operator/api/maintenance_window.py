@@ -20,6 +20,7 @@ from .common import (
     LocalRef,
     Name,
     Percent,
+    Quantity,
     Resource,
     SecretRef,
     ServerDefault,
@@ -132,9 +133,24 @@ class AnalyzeTablesTask(ApiModel):
 class RotateLogsTask(ApiModel):
     """Parameters of RotateLogs."""
 
-    path: Annotated[str, Field(pattern=r"^/[^\s]*$", max_length=256, description="Directory of the log files")]
+    component: Annotated[
+        Name | None,
+        Field(description="Component that writes them; default: the window's, or the Stack's only one with such a volume"),
+    ] = None
+    path: Annotated[
+        str,
+        Field(
+            pattern=r"^/[^\s]*$",
+            max_length=256,
+            description="Directory of the log files, as its containers see it, on a PersistentVolumeClaim",
+        ),
+    ]
     pattern: Annotated[str, Field(min_length=1, max_length=128, description="File names, default *.log")] = "*.log"
-    keep: Annotated[int, Field(ge=1, le=365, description="Rotated files that are kept, default 7")] = 7
+    keep: Annotated[int, Field(ge=1, le=365, description="Archives of each file that are kept, default 7")] = 7
+    max_age: Annotated[Duration | None, Field(description="Archives older than this go; default: any age")] = None
+    max_size: Annotated[
+        Quantity | None, Field(description="Archives of one file together are no larger, the oldest go; default: any size")
+    ] = None
 
 
 class VerifyBackupsTask(ApiModel):

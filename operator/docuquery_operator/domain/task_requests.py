@@ -30,4 +30,16 @@ class UpkeepRequest(TaskRequest):
     reindex: list[str] = []
 
 
-AnyTaskRequest = UpkeepRequest
+class RotateRequest(TaskRequest):
+    """Rotate the files of these folders that match; stamp: part of the archives' names. Zero: without that bound."""
+
+    command: Literal["rotate"] = "rotate"
+    folders: list[str]
+    pattern: str
+    stamp: str
+    keep: int
+    max_age_seconds: float = 0.0
+    max_bytes: int = 0
+
+
+AnyTaskRequest = UpkeepRequest | RotateRequest

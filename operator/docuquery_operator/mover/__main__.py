@@ -21,7 +21,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from ..domain.backups.report import Result
 from ..domain.backups.request import AnyRequest, BackupRequest, CatalogueRequest, RestoreRequest, VerifyRequest
 from ..domain.task_outcome import TaskOutcome
-from ..domain.task_requests import AnyTaskRequest, UpkeepRequest
+from ..domain.task_requests import AnyTaskRequest, RotateRequest, UpkeepRequest
 from .clock import now
 from .contracts import MoverError
 from .leaving import leave
@@ -30,7 +30,7 @@ from .report_out import Reporter
 REQUEST: TypeAdapter[AnyRequest | AnyTaskRequest] = TypeAdapter(
     Annotated[AnyRequest | AnyTaskRequest, Field(discriminator="command")]
 )
-COMMANDS = ("backup", "verify", "catalogue", "restore", "upkeep")
+COMMANDS = ("backup", "verify", "catalogue", "restore", "upkeep", "rotate")
 FAILED, BAD_REQUEST, TERMINATED = 1, 2, 143
 # After SIGTERM: time to abort uploads and remove snapshots; the pod has a minute.
 GRACE = 45.0
@@ -117,6 +117,10 @@ async def _work(request: AnyRequest | AnyTaskRequest, reporter: Reporter) -> Res
             from .postgres.upkeep import upkeep
 
             return ended(await upkeep(request, reporter))
+        case RotateRequest():
+            from .logs.work import rotate_all
+
+            return ended(await rotate_all(request, reporter))
 
 
 async def _restore(request: RestoreRequest, reporter: Reporter) -> Result:

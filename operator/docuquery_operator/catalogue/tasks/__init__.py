@@ -8,6 +8,7 @@ from ...api.maintenance_window import TaskType
 from . import capacity_plan, error_rate, health_check, performance_review, resource_usage
 from . import capacity_plan, database_upkeep, error_rate, health_check, resource_usage
 from . import capacity_plan, database_upkeep, error_rate, health_check, resource_usage, update_images
+from . import capacity_plan, database_upkeep, error_rate, health_check, resource_usage, rotate_logs, update_images
 from .base import TaskKind
 
 _KINDS: tuple[TaskKind, ...] = (
@@ -19,5 +20,6 @@ _KINDS: tuple[TaskKind, ...] = (
     database_upkeep.VACUUM,
     database_upkeep.ANALYZE,
     update_images.KIND,
+    rotate_logs.KIND,
 )
 TASKS: Mapping[TaskType, TaskKind] = {kind.type: kind for kind in _KINDS}

@@ -1,0 +1,141 @@
+"""RotateLogs: a Job beside the pods that write, on the same volumes and as the same user."""
+
+from __future__ import annotations
+
+import copy
+import posixpath
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ...api.common import seconds
+from ...api.maintenance_window import RotateLogsTask, TaskType
+from ...api.stack import Component
+from ...domain.task_outcome import TaskOutcome
+from ...domain.task_requests import RotateRequest
+from ...ports import JSON, WORKLOADS
+from ..resources import amount
+from .base import Heavy, JobWanted, TaskContext, parameters
+
+MOUNTED = "/logs"
+# More pods than this would need a Job of too many volumes.
+MOST_CLAIMS = 8
+MEMORY = "128Mi"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the log files are: claims, the folder below each of them, and whose files they are."""
+
+    claims: tuple[str, ...]
+    folder: str
+    user: int
+    group: int
+    selector: Mapping[str, str]
+
+
+async def order(context: TaskContext) -> JobWanted | TaskOutcome:
+    """The Job, or why there can be none."""
+    wanted: RotateLogsTask = parameters(context, "rotate_logs", RotateLogsTask)
+    found = await _place(context, wanted)
+    if isinstance(found, str):
+        return TaskOutcome(state="Failed", summary=found[:512])
+    folders = [posixpath.normpath(f"{MOUNTED}/{n}/{found.folder}") for n in range(len(found.claims))]
+    request = RotateRequest(
+        attempt_id=context.attempt_id,
+        budget_seconds=context.timeout,
+        folders=folders,
+        pattern=wanted.pattern,
+        stamp=context.since.strftime("%Y%m%dT%H%M%SZ"),
+        keep=wanted.keep,
+        max_age_seconds=seconds(wanted.max_age) if wanted.max_age else 0.0,
+        max_bytes=int(amount(wanted.max_size) or 0) if wanted.max_size else 0,
+    )
+    return JobWanted(request, memory=MEMORY, scratch="64Mi", patch=lambda job: beside(job, found))
+
+
+async def _place(context: TaskContext, wanted: RotateLogsTask) -> Place | str:
+    components = context.stack.spec.components
+    names = [wanted.component] if wanted.component else context.window.spec.components or list(components)
+    places, reasons = dict[str, Place](), list[str]()
+    for name in names:
+        if name not in components:
+            return f"the Stack has no component {name}; it has {', '.join(sorted(components))}"
+        found = await _of(context, name, components[name], wanted.path)
+        if isinstance(found, str):
+            reasons.append(found)
+        else:
+            places[name] = found
+    if len(places) == 1:
+        return next(iter(places.values()))
+    if places:
+        return f"several components have a volume at {wanted.path} ({', '.join(sorted(places))}): name one in component"
+    return "; ".join(reasons)
+
+
+async def _of(context: TaskContext, name: str, component: Component, path: str) -> Place | str:
+    ref = component.workload
+    workload = await context.ports.cluster.get(WORKLOADS[ref.kind], context.namespace, ref.name)
+    if workload is None:
+        return f"{name}: {ref.kind} {ref.name} does not exist"
+    pod: JSON = workload["spec"]["template"]["spec"]
+    for container in pod.get("containers") or []:
+        found = _mount(container, path)
+        if found is None:
+            continue
+        claims = _claims(workload, pod, found[0])
+        if not claims:
+            return f"{name}: {path} is not on a PersistentVolumeClaim; what is not there is gone with the pod"
+        if len(claims) > MOST_CLAIMS:
+            return f"{name}: {len(claims)} volumes are more than the {MOST_CLAIMS} that one Job takes"
+        security = {**(pod.get("securityContext") or {}), **(container.get("securityContext") or {})}
+        user = security.get("runAsUser")
+        if not user:
+            return f"{name}: its pods run as root or do not say as whom; set securityContext.runAsUser, the Job uses it"
+        group = (pod.get("securityContext") or {}).get("fsGroup") or security.get("runAsGroup") or user
+        selector = (workload["spec"].get("selector") or {}).get("matchLabels") or {}
+        return Place(tuple(claims), found[1], int(user), int(group), selector)
+    return f"{name}: no container has a volume at {path}"
+
+
+def _mount(container: JSON, path: str) -> tuple[str, str] | None:
+    """Volume, and the folder in it, of the deepest mount that holds this path."""
+    mounts = sorted(container.get("volumeMounts") or [], key=lambda m: -len(m["mountPath"]))
+    for mount in mounts:
+        base = mount["mountPath"].rstrip("/")
+        clean = posixpath.normpath(path)
+        if clean == base or clean.startswith(f"{base}/"):
+            if mount.get("subPathExpr"):
+                return None
+            return mount["name"], posixpath.join(mount.get("subPath", ""), clean[len(base) :].lstrip("/"))
+    return None
+
+
+def _claims(workload: JSON, pod: JSON, volume: str) -> list[str]:
+    """Claims behind a volume: of each pod one, where a StatefulSet makes them."""
+    templates = [t["metadata"]["name"] for t in workload["spec"].get("volumeClaimTemplates") or []]
+    if volume in templates:
+        replicas = int(workload["spec"].get("replicas", 1))
+        return [f"{volume}-{workload['metadata']['name']}-{n}" for n in range(replicas)]
+    named: JSON = next((v for v in pod.get("volumes") or [] if v["name"] == volume), {})
+    claim = (named.get("persistentVolumeClaim") or {}).get("claimName")
+    return [claim] if claim else []
+
+
+def beside(job: JSON, place: Place) -> JSON:
+    """The Job on the node of the pods that write, for a volume of one node; as their user, for the files are theirs."""
+    made: JSON = copy.deepcopy(job)
+    pod: JSON = made["spec"]["template"]["spec"]
+    for number, claim in enumerate(place.claims):
+        pod["volumes"].append({"name": f"logs-{number}", "persistentVolumeClaim": {"claimName": claim}})
+        mount = {"name": f"logs-{number}", "mountPath": f"{MOUNTED}/{number}"}
+        pod["containers"][0]["volumeMounts"].append(mount)
+    pod["securityContext"] |= {"runAsUser": place.user, "runAsGroup": place.group, "fsGroup": place.group}
+    if place.selector:
+        term = {"labelSelector": {"matchLabels": dict(place.selector)}, "topologyKey": "kubernetes.io/hostname"}
+        near: dict[str, Any] = {"requiredDuringSchedulingIgnoredDuringExecution": [term]}
+        pod["affinity"] = {"podAffinity": near}
+    return made
+
+
+KIND = Heavy(TaskType.ROTATE_LOGS, "log files on volumes into compressed archives, under their writers", order)

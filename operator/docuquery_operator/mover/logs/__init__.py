@@ -1,0 +1,1 @@
+"""Rotation of log files on volumes."""
