@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ...api.maintenance_window import TaskType
-from . import capacity_plan, error_rate, health_check, performance_review, resource_usage
-from . import capacity_plan, database_upkeep, error_rate, health_check, resource_usage
-from . import capacity_plan, database_upkeep, error_rate, health_check, resource_usage, update_images
-from . import capacity_plan, database_upkeep, error_rate, health_check, resource_usage, rotate_logs, update_images
+from . import (
+    capacity_plan,
+    database_upkeep,
+    error_rate,
+    health_check,
+    performance_review,
+    resource_usage,
+    rotate_logs,
+    update_images,
+)
 from .base import TaskKind
 
 _KINDS: tuple[TaskKind, ...] = (
