@@ -144,7 +144,9 @@ def _range(days: tuple[float | None, float | None]) -> str:
     low, high = days
     if low is None:
         return "it does not grow"
-    return f"{low:.0f} or more" if high is None else f"{low:.0f} to {high:.0f}"
+    if high is None:
+        return f"{low:.0f} or more"
+    return f"{low:.0f} to {high:.0f}" if round(low) != round(high) else f"{low:.0f}"
 
 
 def urgency(f: Forecast) -> tuple[float, float, str]:

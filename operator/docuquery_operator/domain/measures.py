@@ -95,7 +95,7 @@ def pod_table(pods: Sequence[PodUse]) -> Table:
             (
                 *(p.pod.name, p.component, p.cpu, percent(p.cpu, p.requests[0]), percent(p.cpu, p.limits[0]), p.memory),
                 *(percent(p.memory, p.requests[1]), percent(p.memory, p.limits[1]), p.pod.restarts),
-                p.pod.last_reason or None,
+                p.pod.last_reason or (None if p.pod.restarts else "none"),
             )
             for p in pods
         ),

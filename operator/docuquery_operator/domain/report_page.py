@@ -32,11 +32,15 @@ border-left:.3rem dotted var(--soft);overflow-wrap:anywhere}.findings .critical{
 .figures dd{margin:0;font-weight:600;font-variant-numeric:tabular-nums}figure{margin:1rem 0}
 .scroll{overflow-x:auto;margin:1rem 0}table{border-collapse:collapse;font-size:.9rem;min-width:40%}
 caption{text-align:left;font-weight:600;padding:.2rem 0}th,td{text-align:left;vertical-align:top;padding:.25rem .6rem;
-border-bottom:1px solid var(--line);overflow-wrap:anywhere;max-width:32rem}thead th{border-bottom:2px solid var(--ink)}
-th[scope=row]{font-weight:500}.n,.points td{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+border-bottom:1px solid var(--line);overflow-wrap:anywhere;min-width:7rem;max-width:32rem}
+thead th{border-bottom:2px solid var(--ink);overflow-wrap:normal}th[scope=row]{font-weight:500;min-width:10rem}
+th.n,td.n,.points th,.points td{min-width:0}td.n,.points td{text-align:right;white-space:nowrap}th.n{text-align:right}
+td.n,.points td{font-variant-numeric:tabular-nums}
 .points{font-size:.8rem}summary{cursor:pointer;color:var(--link)}
 :focus-visible{outline:3px solid var(--link);outline-offset:2px}
-@media print{body{font-size:10pt}.scroll{overflow:visible}.task,figure,li,tr{break-inside:avoid}a{color:inherit}
+@media print{body{font-size:10pt}.scroll{overflow:visible}figure,li,tr{break-inside:avoid}h2,h3,caption{break-after:avoid}
+table{font-size:7.5pt}th,td,th[scope=row]{min-width:0;overflow-wrap:break-word;padding:.15rem .3rem}
+td.n{white-space:normal}a{color:inherit}
 details{display:none}.findings li,.figures div{border:1px solid #999}}
 """
     + PLOT_STYLE
@@ -85,7 +89,10 @@ def _overview(tasks: Sequence[TaskPart]) -> str:
         for t in tasks
     )
     head = '<thead><tr><th scope="col">Task</th><th scope="col">State</th><th scope="col">In one line</th></tr></thead>'
-    return f'<table class="overview"><caption>What was run</caption>{head}<tbody>{rows}</tbody></table>'
+    return (
+        '<div class="scroll" role="region" tabindex="0" aria-labelledby="overview"><table class="overview">'
+        f'<caption id="overview">What was run</caption>{head}<tbody>{rows}</tbody></table></div>'
+    )
 
 
 def _left_out(cut: str) -> str:

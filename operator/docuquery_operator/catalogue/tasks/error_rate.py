@@ -150,7 +150,7 @@ def _findings(top: Sequence[Group], reading: _Reading) -> list[Finding]:
     found = []
     for group in top[:TOLD]:
         last = f", last at {_time(group.last)}" if group.last else ""
-        text = f"{group.component}: {group.count} times{last}: {group.fingerprint}"
+        text = f"{group.component}: {group.count} {'time' if group.count == 1 else 'times'}{last}: {group.fingerprint}"
         found.append(Finding(rank=_rank(group), text=text[:512]))
     if reading.unread:
         text = f"the errors of these logs are not known: {'; '.join(reading.unread[:5])}"
