@@ -128,7 +128,7 @@ def controllers_of(ports: Ports, queue: WorkQueue, image: str) -> dict[Kind, Rec
         BACKUP_JOB: BackupJobController(ports, image, recount).reconcile,
         RESTORE_JOB: RestoreJobController(ports, image).reconcile,
         MAINTENANCE_WINDOW: MaintenanceWindowController(
-            ports, TaskRunner(ports, prober, image, queue.add), recount
+            ports, TaskRunner(ports, prober, image, queue.add), recount, courier
         ).reconcile,
     }
 

@@ -28,6 +28,7 @@ from .common import (
     Time,
     TypeName,
 )
+from .incident import Notification
 from .schedule import TimeZone, WindowSchedule
 
 NEXT_SHOWN = 5
@@ -310,6 +311,16 @@ class PastWindow(ApiModel):
     report: Annotated[str | None, Field(max_length=253, description="ConfigMap with the report")] = None
 
 
+class Digest(ApiModel):
+    """What of the last window nobody was told, told after it."""
+
+    since: Annotated[Time, Field(description="When that window opened")]
+    until: Annotated[Time, Field(description="When it closed")]
+    incidents: Annotated[int, Field(ge=0, description="Incidents that it has muted or downgraded")] = 0
+    lines: Annotated[list[Line], Field(max_length=12, description="One for each, the worst first")] = []
+    notifications: Annotated[list[Notification], Field(max_length=4, description="The outbox")] = []
+
+
 class MaintenanceWindowStatus(ApiModel):
     """What is open, what comes next and how the tasks went."""
 
@@ -320,6 +331,7 @@ class MaintenanceWindowStatus(ApiModel):
     ] = None
     active: Annotated[ActiveWindow | None, Field(description="The window that is open")] = None
     silence: Annotated[Silence | None, Field(description="Its silence in Alertmanager, while one may exist")] = None
+    digest: Annotated[Digest | None, Field(description="What the last window has muted")] = None
     last_opening: Annotated[Time | None, Field(description="Openings up to this instant were opened or missed")] = None
     next: Annotated[list[Time], Field(max_length=NEXT_SHOWN, description="Next openings, soonest first")] = []
     tasks: Annotated[

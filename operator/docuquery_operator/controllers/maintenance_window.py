@@ -10,6 +10,8 @@ from ..api.maintenance_window import MaintenanceWindow, MaintenanceWindowStatus
 from ..domain import maintenance, silences, tasks
 from ..domain.patching import merge_patch
 from ..ports import JSON, MAINTENANCE_WINDOW, STACK, Key, Ports
+from .courier import Courier
+from .digester import Digester, with_digest
 from .invalid import say_invalid
 from .prober import StackProber
 from .silencer import Silencer
@@ -21,16 +23,24 @@ SHORTEST_LOOK = 0.05
 class MaintenanceWindowController:
     """Reconciles one MaintenanceWindow: opens, closes, and says what was missed."""
 
-    def __init__(self, ports: Ports, runner: TaskRunner | None = None, changed: Callable[[Key], None] | None = None) -> None:
+    def __init__(
+        self,
+        ports: Ports,
+        runner: TaskRunner | None = None,
+        changed: Callable[[Key], None] | None = None,
+        courier: Courier | None = None,
+    ) -> None:
         self._ports = ports
         self._changed = changed or (lambda _key: None)
         self._silencer = Silencer(ports)
+        self._digester = Digester(ports, courier or Courier(ports, lambda _key: None))
         self._tasks = runner or TaskRunner(ports, StackProber(ports), "")
 
     async def reconcile(self, key: Key) -> float | None:
         """Seconds until the next opening or closing, None when only an event can change something."""
         obj = await self._ports.cluster.get(MAINTENANCE_WINDOW, key.namespace, key.name)
         if obj is None:
+            self._digester.forget(key)
             return None
         try:
             window = MaintenanceWindow.model_validate(obj)
@@ -47,7 +57,9 @@ class MaintenanceWindowController:
         plan = maintenance.decide(window, components, now)
         work = tasks.decide(window, plan.status, world, now)
         quiet = silences.decide(window, work.status, silenced, now)
-        changes = merge_patch(obj.get("status") or {}, quiet.status.to_wire())
+        told, digested = await self._digester.plan(key, window, quiet.status, stack, now)
+        status = with_digest(quiet.status, told)
+        changes = merge_patch(obj.get("status") or {}, status.to_wire())
         if changes:
             body: JSON = {"metadata": {"resourceVersion": window.metadata.resource_version}, "status": changes}
             await self._ports.cluster.patch(MAINTENANCE_WINDOW, key.namespace, key.name, body, "status")
@@ -55,10 +67,11 @@ class MaintenanceWindowController:
             # Of what it covers, the Stack shows that.
             self._changed(Key(STACK.plural, key.namespace, window.spec.stack_ref.name))
         await self._silencer.act(window, stack, quiet)
-        for news in (*plan.news, *work.news):
+        self._digester.tell(key, window, stack, told)
+        for news in (*plan.news, *work.news, *digested):
             await self._ports.events.post(MAINTENANCE_WINDOW, obj, news.type, news.reason, news.message)
-        await self._tasks.act(window.model_copy(update={"status": quiet.status}), work)
-        looks = [at for at in (plan.look_again, work.look_again, quiet.look_again) if at is not None]
+        await self._tasks.act(window.model_copy(update={"status": status}), work)
+        looks = [at for at in (plan.look_again, work.look_again, quiet.look_again, told.look_again) if at is not None]
         return max(SHORTEST_LOOK, (min(looks) - now).total_seconds()) if looks else None
 
     async def _leave(self, window: MaintenanceWindow, stack: JSON | None) -> float | None:

@@ -26,6 +26,7 @@ KINDS: dict[str, Kind] = {
     "NeedsApproval": "trigger",
     "TeamUpdate": "update",
     "StakeholderUpdate": "update",
+    "MutedDigest": "update",
     "Acknowledged": "acknowledge",
     "Resolved": "resolve",
     "ReviewDue": "update",
