@@ -177,3 +177,19 @@ def test_where_a_log_was_read_and_no_error_is_there_it_says_zero_and_else_nothin
     groups = read(log([(OTHERS[0], 1, 3, UUID(int=1))]))
     assert [v for _, v in groups.series()[0].points] == [0.0] * BUCKETS
     assert ErrorGroups(SINCE, UNTIL).series() == ()
+
+
+def test_a_line_without_end_takes_no_memory():
+    groups = ErrorGroups(SINCE, UNTIL)
+    reader = ErrorReader(groups, "api", "api-1")
+    piece = b"z" * 65536
+    tracemalloc.start()
+    reader.feed(b"2026-11-29T02:01:00Z ERROR ")
+    for _ in range(100):
+        reader.feed(piece)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    reader.feed(b"ERROR still the same line\n2026-11-29T02:02:00Z ERROR next\n")
+    reader.finish()
+    assert peak < 2**20
+    assert groups.errors["api"] == 2

@@ -6,6 +6,7 @@ import math
 import re
 import xml.etree.ElementTree as ET
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -215,3 +216,16 @@ def test_a_curve_of_another_unit_is_not_drawn_on_the_axis_of_the_first():
     svg = line_plot("k", "t", mixed)
     assert "GiB" not in re.sub(r"<desc.*?</desc>", "", svg)
     assert "1 more curves in the table" in svg
+
+
+def test_names_of_curves_that_end_at_one_place_do_not_cover_each_other():
+    start = datetime(2026, 11, 1, tzinfo=UTC)
+    for level in (0.0, 5.0, 10.0):
+        series = [
+            Series(name=f"curve {n}", unit="s", points=((start, 10.0), (start + timedelta(hours=1), level)))
+            for n in range(6)
+        ]
+        root = checked(line_plot("k", "t", series, limits=[Limit(level, "limit")]))
+        heights = sorted(float(e.get("y")) for e in root.iter("text") if (e.text or "").startswith(("curve", "limit")))
+        assert len(heights) == 7
+        assert all(b - a >= 13 for a, b in pairwise(heights))

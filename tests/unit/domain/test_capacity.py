@@ -34,6 +34,8 @@ def test_the_day_is_told_as_a_range_and_a_step_in_days():
     assert found.state == "RunsOut"
     assert found.full == 80 * GI
     assert found.earliest < 30 < found.latest
+    assert found.earliest < found.likely - 0.3
+    assert found.likely + 0.3 < found.latest
     assert found.likely == pytest.approx(30, abs=3)
     assert found.latest - found.earliest < 12
     assert found.bought[0] <= 40 <= found.bought[1]
