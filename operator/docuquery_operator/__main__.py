@@ -140,7 +140,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return crds.main(arguments[1:])
     if arguments[:1] == ["lint"]:
         return lint.main(arguments[1:])
-    if arguments[:1] == ["page"]:
+    if arguments[:1] in (["page"], ["mirror"]):
         from . import status_page
 
         return status_page.main(arguments)
@@ -151,6 +151,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands.add_parser("crds", help="print, write or check the CRDs")
     commands.add_parser("lint", help="say what is wrong with runbooks in files, without a cluster")
     commands.add_parser("page", help="serve the status page; settings are DOCUQUERY_PAGE_* variables")
+    commands.add_parser("mirror", help="copy the status page to an object store or to Statuspage.io; settings likewise")
     show = commands.add_parser("runbook", help="print a shipped runbook, to read, copy and override")
     show.add_argument("incident_type", choices=sorted(runbooks.shipped()))
     options = parser.parse_args(arguments)

@@ -19,6 +19,7 @@ import yaml
 
 from docuquery_operator.api.common import format_time
 from docuquery_operator.domain.names import LOOKED_ANNOTATION
+from docuquery_operator.web.mirror.settings import MirrorSettings
 from docuquery_operator.web.page.settings import PageSettings
 from tests.chart.helm import CHECKOUT, NAMESPACE, RELEASE, Object, of_kind, pods, render, template
 from tests.harness.apiserver import ApiServer, install_crds
@@ -129,6 +130,56 @@ def test_values_reach_the_page_as_settings_that_it_takes(monkeypatch: pytest.Mon
     settings = PageSettings()
     assert (settings.title, settings.stale_seconds, settings.namespace) == ('Our "status"', 300, "two")
     assert (settings.lease_namespace, settings.lease_name) == (NAMESPACE, RELEASE)
+
+
+COPIES = {
+    "page.export": {"enabled": True, "url": "s3://b/p", "options": {"region": "eu"}, "secretName": "store"},
+    "page.mirror": {"enabled": True, "page": "abc", "secretName": "key", "components": {"database": "x1"}, "notify": False},
+}
+
+
+def test_the_mirror_runs_once_under_the_pages_account_with_settings_that_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    objects = render(PAGE | COPIES)
+    mirror = next(o for o in of_kind(objects, "Deployment") if o["metadata"]["name"] == f"{RELEASE}-mirror")
+    assert (mirror["spec"]["replicas"], mirror["spec"]["strategy"]) == (1, {"type": "Recreate"})
+    spec = mirror["spec"]["template"]["spec"]
+    assert spec["serviceAccountName"] == NAME
+    container = spec["containers"][0]
+    assert container["envFrom"] == [{"secretRef": {"name": "store"}}]
+    for entry in container["env"]:
+        monkeypatch.setenv(entry["name"], entry["value"])
+    settings = MirrorSettings()
+    assert (settings.export_url, settings.export_options, settings.export_seconds) == ("s3://b/p", {"region": "eu"}, 300)
+    assert (settings.statuspage_page, settings.statuspage_components) == ("abc", {"database": "x1"})
+    assert settings.statuspage_notify is False
+    assert str(settings.statuspage_key_file).startswith(container["volumeMounts"][0]["mountPath"])
+    known = {f"DOCUQUERY_PAGE_{name.upper()}" for name in MirrorSettings.model_fields}
+    assert {e["name"] for e in container["env"]} <= known
+    selector = mirror["spec"]["selector"]["matchLabels"]
+    for service in of_kind(objects, "Service"):
+        assert not service["spec"]["selector"].items() <= mirror["spec"]["template"]["metadata"]["labels"].items()
+    policy = next(o for o in of_kind(objects, "NetworkPolicy") if o["metadata"]["name"] == f"{RELEASE}-mirror")
+    assert policy["spec"]["ingress"] == []
+    assert policy["spec"]["podSelector"]["matchLabels"] == selector
+
+
+def test_copies_are_off_unless_they_are_wanted() -> None:
+    assert not [o for o in render(PAGE) if o["metadata"]["name"].endswith("-mirror")]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (COPIES | {"page.enabled": False}, "they need page.enabled"),
+        ({"page.export.enabled": True}, "page.export.url"),
+        ({"page.mirror.enabled": True, "page.mirror.page": "a"}, "page.mirror.secretName"),
+        ({"page.export": {"enabled": True, "url": "ftp://x"}}, "url"),
+    ],
+)
+def test_half_a_copy_is_refused(values: Object, said: str) -> None:
+    answer = template(PAGE | values)
+    assert answer.returncode != 0
+    assert said in answer.stderr
 
 
 class Running:
@@ -255,10 +306,11 @@ def test_its_pods_pass_the_restricted_standard(server: ApiServer) -> None:
     label = {"pod-security.kubernetes.io/enforce": "restricted"}
     code, answer = server.request("POST", "/api/v1/namespaces", {"metadata": {"name": "page-restricted", "labels": label}})
     assert code == 201, answer
-    rendered = [p for p in pods(render(PAGE)) if p["metadata"]["labels"].get("app.kubernetes.io/component") == "status-page"]
-    assert len(rendered) == 1
-    rendered[0]["metadata"] |= {"name": "pod", "namespace": "page-restricted"}
-    code, answer = server.request(
-        "POST", "/api/v1/namespaces/page-restricted/pods?dryRun=All&fieldValidation=Strict", rendered[0]
-    )
-    assert code == 201, answer
+    parts = ("status-page", "status-mirror")
+    rendered = [p for p in pods(render(PAGE | COPIES)) if p["metadata"]["labels"]["app.kubernetes.io/component"] in parts]
+    assert len(rendered) == 2
+    for pod in rendered:
+        pod["metadata"] |= {"name": "pod", "namespace": "page-restricted"}
+        path = "/api/v1/namespaces/page-restricted/pods?dryRun=All&fieldValidation=Strict"
+        code, answer = server.request("POST", path, pod)
+        assert code == 201, answer

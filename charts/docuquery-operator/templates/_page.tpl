@@ -13,6 +13,12 @@ app.kubernetes.io/component: status-page
 {{ include "docuquery-operator.pageSelector" . }}
 {{- end -}}
 
+{{- define "docuquery-operator.mirrorSelector" -}}
+app.kubernetes.io/name: {{ include "docuquery-operator.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: status-mirror
+{{- end -}}
+
 {{/* Whose Stacks are shown. */}}
 {{- define "docuquery-operator.pageNamespace" -}}
 {{- $namespace := default (first .Values.watchNamespaces) .Values.page.namespace -}}

@@ -53,7 +53,7 @@ def environment() -> Environment:
         "strokes": strokes,
         "amiss": amiss,
         "day_word": lambda day: DAY_WORDS[day_shape(day)],
-        "day_share": lambda day: NO_DATA if day.availability is None else percent(day.availability),
+        "day_share": lambda day: "not known" if day.availability is None else percent(day.availability),
     }
     return env
 

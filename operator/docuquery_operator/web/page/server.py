@@ -55,13 +55,6 @@ def application(sites: Sites, missing: Callable[[], str]) -> web.Application:
     """missing: '' once there is something to show, else what has not been read yet."""
     app = web.Application(client_max_size=1024)
 
-    async def alive(_: web.Request) -> web.Response:
-        return web.Response(text="ok")
-
-    async def ready(_: web.Request) -> web.Response:
-        why = missing()
-        return web.Response(status=503 if why else 200, text=f"not read yet: {why}" if why else "ok")
-
     async def show(request: web.Request) -> web.Response:
         if missing():
             return web.Response(status=503, text="starting", headers={**SECURITY, "Retry-After": "5"})
@@ -73,10 +66,23 @@ def application(sites: Sites, missing: Callable[[], str]) -> web.Application:
             assert found is not None
         return _answer(request, found, status)
 
-    app.router.add_get("/livez", alive)
-    app.router.add_get("/readyz", ready)
+    health(app, missing)
     app.router.add_get("/{path:.*}", show)
     return app
+
+
+def health(app: web.Application, missing: Callable[[], str]) -> None:
+    """/livez and /readyz."""
+
+    async def alive(_: web.Request) -> web.Response:
+        return web.Response(text="ok")
+
+    async def ready(_: web.Request) -> web.Response:
+        why = missing()
+        return web.Response(status=503 if why else 200, text=f"not read yet: {why}" if why else "ok")
+
+    app.router.add_get("/livez", alive)
+    app.router.add_get("/readyz", ready)
 
 
 def _answer(request: web.Request, found: Document, status: int) -> web.Response:

@@ -12,7 +12,7 @@ from ...domain.public.components import PublicComponent
 from ...domain.public.incidents import PublicIncident
 from ...domain.public.page import Page
 from ...domain.public.windows import PublicWindow
-from ...domain.public.words import Impact, WindowState
+from ...domain.public.words import NO_DATA, Impact, WindowState
 from .html import iso
 
 JSON = dict[str, Any]
@@ -59,7 +59,7 @@ class Statuspage:
 
     def _components(self, components: Sequence[PublicComponent]) -> list[JSON]:
         known = {c.id: n for n, c in enumerate(self._page.components, 1)}
-        return [_component(c, known[c.id]) for c in components]
+        return [_component(c, known[c.id], self._page.stale) for c in components]
 
     def _incidents(self, incidents: Sequence[PublicIncident]) -> JSON:
         return {**self._head(), "incidents": [self._incident(i) for i in incidents]}
@@ -130,7 +130,7 @@ def _time(at: datetime | None) -> str | None:
     return None if at is None else iso(at).replace("Z", ".000Z")
 
 
-def _component(component: PublicComponent, position: int) -> JSON:
+def _component(component: PublicComponent, position: int, stale: bool) -> JSON:
     return {
         "id": component.id,
         "name": component.title,
@@ -138,7 +138,7 @@ def _component(component: PublicComponent, position: int) -> JSON:
         "created_at": _time(component.created_at),
         "updated_at": _time(component.since),
         "position": position,
-        "description": component.word if component.shape == "unknown" else None,
+        "description": NO_DATA if stale or component.shape == "unknown" else None,
         "showcase": True,
         "start_date": component.created_at.date().isoformat(),
         "group_id": None,
