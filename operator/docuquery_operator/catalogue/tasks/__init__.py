@@ -10,10 +10,12 @@ from . import (
     database_upkeep,
     error_rate,
     health_check,
+    optimize_collections,
     performance_review,
     resource_usage,
     rotate_logs,
     update_images,
+    verify_backups,
 )
 from .base import TaskKind
 
@@ -27,5 +29,7 @@ _KINDS: tuple[TaskKind, ...] = (
     database_upkeep.ANALYZE,
     update_images.KIND,
     rotate_logs.KIND,
+    verify_backups.KIND,
+    optimize_collections.KIND,
 )
 TASKS: Mapping[TaskType, TaskKind] = {kind.type: kind for kind in _KINDS}
