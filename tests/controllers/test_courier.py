@@ -15,6 +15,7 @@ from docuquery_operator.api.common import Severity
 from docuquery_operator.controllers.courier import Courier
 from docuquery_operator.controllers.lane import HELD_FOR, QUIET_AT_ONCE, Letter
 from docuquery_operator.domain.messages import Message
+from docuquery_operator.domain.sending import LIMITS
 from docuquery_operator.ports import INCIDENT, SECRET, Key, Ports, Receipt
 from tests.fakes.rig import NAMESPACE, Rig
 
@@ -132,32 +133,34 @@ async def test_ends_of_alerts_wait_neither_for_a_pace_nor_for_each_other(world: 
 
 
 async def test_no_more_is_taken_without_being_written_than_may_be_on_its_way_at_once(world: World) -> None:
-    for n in range(20):
+    most = LIMITS["webhook"].unwritten
+    for n in range(most + 20):
         world.courier.offer(f"uid-{n}", [letter(str(n), channel="webhook")])
     await settle()
-    for n in range(8):
+    assert len(world.gate.going) == LIMITS["webhook"].parallel
+    for n in range(most):
         await world.gate.answer(n)
-    assert len(world.gate.going) == 8
+    assert len(world.gate.going) == most
     written(world, "3")
     await settle()
-    assert len(world.gate.going) == 9
+    assert len(world.gate.going) == most + 1
     # What was not taken comes again anyhow: it holds up nobody.
-    await world.gate.answer(8, Receipt(False, "HTTP 503"))
-    assert len(world.gate.going) == 10
+    await world.gate.answer(most, Receipt(False, "HTTP 503"))
+    assert len(world.gate.going) == most + 2
 
 
 async def test_one_message_for_many_is_written_when_all_of_them_are(world: World) -> None:
     for name in "abc":
-        world.courier.offer(f"uid-{name}", [letter(name)])
+        world.courier.offer(f"uid-{name}", [letter(name, channel="slack")])
     await settle()
     await world.gate.answer(0)
     written(world, "a")
-    world.rig.clock.advance(5)
-    world.courier.offer("uid-d", [letter("d")])
+    world.rig.clock.advance(1)
+    world.courier.offer("uid-d", [letter("d", channel="slack")])
     await settle()
     await world.gate.answer(1)
-    world.rig.clock.advance(5)
-    world.courier.offer("uid-e", [letter("e")])
+    world.rig.clock.advance(1)
+    world.courier.offer("uid-e", [letter("e", channel="slack")])
     written(world, "b")
     written(world, "c")
     await settle()
@@ -168,15 +171,15 @@ async def test_one_message_for_many_is_written_when_all_of_them_are(world: World
 
 
 async def test_a_receipt_that_cannot_be_written_silences_nobody_for_ever(world: World) -> None:
-    world.courier.offer("uid-a", [letter("a")])
+    world.courier.offer("uid-a", [letter("a", channel="slack")])
     await settle()
     await world.gate.answer(0)
-    world.rig.clock.advance(6)
-    world.courier.offer("uid-b", [letter("b")])
+    world.rig.clock.advance(HELD_FOR.total_seconds() - 1)
+    world.courier.offer("uid-b", [letter("b", channel="slack")])
     await settle()
-    assert (len(world.gate.going), world.timers[-1]) == (1, HELD_FOR.total_seconds() - 6)
+    assert len(world.gate.going) == 1
     world.rig.clock.advance(5)
-    world.courier.offer("uid-c", [letter("c")])
+    world.courier.offer("uid-c", [letter("c", channel="slack")])
     await settle()
     assert world.gate.going[1][0].members == ("b", "c")
 

@@ -11,9 +11,9 @@ from ..domain.sending import LARGEST, Pace, may_join, silent
 from ..ports import Key
 
 # What wakes nobody need not wait for the answer to the one before.
-QUIET_AT_ONCE = 8
+QUIET_AT_ONCE, QUIET_UNWRITTEN = 8, 64
 # A receipt that cannot be written must not silence a contact for ever.
-HELD_FOR = timedelta(seconds=10)
+HELD_FOR = timedelta(seconds=3)
 
 
 @dataclass(frozen=True)
@@ -105,11 +105,12 @@ class Lane:
             return []
         free = self.pace.free_at(now) <= now
         held = sum(p.quiet for p in self.unwritten)
-        if self.quiet_waiting and self.quiet + held < QUIET_AT_ONCE:
+        if self.quiet_waiting and self.quiet < QUIET_AT_ONCE and self.quiet + held < QUIET_UNWRITTEN:
             quiet = next((i for i in self._ready() if i.quiet), None)
             if quiet is not None:
                 return [quiet]
-        if not free or self.paging + len(self.unwritten) - held >= self.pace.limit.parallel:
+        limit, loud = self.pace.limit, len(self.unwritten) - held
+        if not free or self.paging >= limit.parallel or self.paging + loud >= limit.unwritten:
             return []
         return self._loud()
 

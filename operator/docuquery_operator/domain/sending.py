@@ -13,7 +13,8 @@ from .messages import Message
 class Limit:
     """At most `count` messages in any `per`, and `spacing` between two of them.
 
-    together: what waits meanwhile is one message. parallel: sends at the same time.
+    together: what waits meanwhile is one message. parallel: sends at the same time. unwritten: messages that may be on their
+    way or taken without their receipts being written yet, so that a kill doubles no more.
     """
 
     count: int
@@ -21,6 +22,7 @@ class Limit:
     spacing: timedelta
     together: bool = True
     parallel: int = 1
+    unwritten: int = 1
 
 
 LIMITS = {
@@ -29,7 +31,7 @@ LIMITS = {
     "slack": Limit(60, timedelta(minutes=1), timedelta(seconds=1)),
     "email": Limit(20, timedelta(minutes=15), timedelta(seconds=10)),
     # A program reads it: it wants each incident by itself.
-    "webhook": Limit(6000, timedelta(minutes=1), timedelta(0), together=False, parallel=8),
+    "webhook": Limit(6000, timedelta(minutes=1), timedelta(0), together=False, parallel=8, unwritten=64),
 }
 LARGEST = 200
 # These keep an alert that can be taken and ended.
