@@ -36,6 +36,7 @@ LEAD_AFTER = 25.0
 ACKNOWLEDGED_AT = 15.0
 RESOLVED_AT = 50.0
 WITHIN = 240.0
+PATH: Sequence[JSON] = ({"to": "onCall", "after": "0s"}, {"to": "teamLead", "after": f"{LEAD_AFTER:.0f}s"})
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,9 @@ class Storm:
 
 
 @dataclass
-class _World:
+class World:
+    """A namespace, and when which incident was opened in it."""
+
     client: Client
     namespace: str
     created: dict[str, float] = field(default_factory=dict)
@@ -77,11 +80,11 @@ async def storm(
 ) -> Storm:
     """One storm in a namespace of its own; kills: seconds after its begin at which the process is ended by SIGKILL."""
     context, ca = certificate(folder)
-    world = _World(client, namespace)
+    world = World(client, namespace)
     async with Sinks(context) as sinks:
         sinks.slack.answer = lambda n: (429, {"Retry-After": "2"}) if n % 2 else (0, {})
         sinks.pagerduty.slow = 1.0
-        await _prepare(world, sinks, ca)
+        await prepare(world, sinks, ca)
         environ = settings(server.kubeconfig, namespace, namespace) | {"DOCUQUERY_NOTIFY_ALLOW": "127.0.0.0/8,::1/128"}
         async with _running(HostOperator(environ, folder / f"{namespace}.log")) as operator:
             before = await client.requests()
@@ -95,7 +98,8 @@ async def storm(
     return _judge(world, sinks, found, len(kills), writes, rss, seconds)
 
 
-async def _prepare(world: _World, sinks: Sinks, ca: str) -> None:
+async def prepare(world: World, sinks: Sinks, ca: str, path: Sequence[JSON] = PATH) -> None:
+    """Secrets and Stack: the channels lead to the sinks, the one of mail to nobody."""
     secrets = {
         "hook": {"url": sinks.webhook.url, "key": KEY, "ca.crt": ca},
         "chat": {"url": sinks.slack.url, "ca.crt": ca},
@@ -108,10 +112,10 @@ async def _prepare(world: _World, sinks: Sinks, ca: str) -> None:
     for name, data in secrets.items():
         encoded = {k: base64.b64encode(v.encode()).decode() for k, v in data.items()}
         await world.client.write("POST", f"{core}/secrets", "secrets", {"metadata": {"name": name}, "data": encoded})
-    await world.client.write("POST", world.path("stacks"), "stacks", _stack())
+    await world.client.write("POST", world.path("stacks"), "stacks", _stack(path))
 
 
-def _stack() -> JSON:
+def _stack(path: Sequence[JSON]) -> JSON:
     components: JSON = {}
     for name, (kind, _, port) in COMPONENTS.items():
         workload = {"kind": "Deployment" if name in ("api", "worker") else "StatefulSet", "name": name}
@@ -124,7 +128,7 @@ def _stack() -> JSON:
         "contacts": {"onCall": ["ana@example.org"], "teamLead": ["lead@example.org"], "stakeholders": ["all@example.org"]},
         "channels": {channel: {"secretRef": {"secretName": secret}} for channel, secret in channels.items()},
         "routes": {"P0": list(channels)},
-        "escalation": [{"to": "onCall", "after": "0s"}, {"to": "teamLead", "after": f"{LEAD_AFTER:.0f}s"}],
+        "escalation": list(path),
     }
     spec = {"components": components, "healing": {"mode": "Off"}, "detection": {"interval": "30s"}, "communication": talk}
     return {"apiVersion": "ops.docuquery.ai/v1alpha1", "kind": "Stack", "metadata": {"name": "docuquery"}, "spec": spec}
@@ -141,49 +145,51 @@ async def _running(operator: HostOperator) -> AsyncIterator[HostOperator]:
         await asyncio.to_thread(operator.kill)
 
 
-async def _story(world: _World, operator: HostOperator, incidents: int, kills: Sequence[float], began: float) -> None:
+async def _story(world: World, operator: HostOperator, incidents: int, kills: Sequence[float], began: float) -> None:
     """Opened within five seconds; the odd ones are taken, late; all are resolved in the end; killed meanwhile."""
     names = [f"storm-{n:04d}" for n in range(incidents)]
     killer = asyncio.create_task(_kill(operator, kills, began))
 
     async def open_one(index: int, name: str) -> None:
         await asyncio.sleep(max(0.0, began + STORM_SECONDS * index / incidents - time.monotonic()))
-        component = list(COMPONENTS)[index % len(COMPONENTS)]
-        spec = {
-            "stackRef": {"name": "docuquery"},
-            "type": COMPONENTS[component][1],
-            "severity": "P0",
-            "component": component,
-        }
-        body = {"apiVersion": "ops.docuquery.ai/v1alpha1", "kind": "Incident", "metadata": {"name": name}, "spec": spec}
-        world.created[name] = time.time()
-        await world.client.write("POST", world.path("incidents"), "incidents", body)
+        await open_incident(world, name, index)
 
     await parallel([lambda i=i, n=n: open_one(i, n) for i, n in enumerate(names)], 16)  # type: ignore[misc]
-    await _at(began + ACKNOWLEDGED_AT)
+    await wait(began + ACKNOWLEDGED_AT)
     taken = [n for n in names if int(n[-4:]) % 2]
-    await parallel([lambda n=n: _patch(world, n, {"acknowledged": {"by": "ana"}}) for n in taken])  # type: ignore[misc]
-    await _at(began + RESOLVED_AT)
+    await parallel([lambda n=n: patch(world, n, {"acknowledged": {"by": "ana"}}) for n in taken])  # type: ignore[misc]
+    await wait(began + RESOLVED_AT)
     await killer
-    await parallel([lambda n=n: _patch(world, n, {"resolved": {"by": "ana"}}) for n in names])  # type: ignore[misc]
+    await parallel([lambda n=n: patch(world, n, {"resolved": {"by": "ana"}}) for n in names])  # type: ignore[misc]
+
+
+async def open_incident(world: World, name: str, index: int) -> None:
+    """One of the storm, on the next of the five components."""
+    component = list(COMPONENTS)[index % len(COMPONENTS)]
+    spec = {"stackRef": {"name": "docuquery"}, "type": COMPONENTS[component][1], "severity": "P0", "component": component}
+    body = {"apiVersion": "ops.docuquery.ai/v1alpha1", "kind": "Incident", "metadata": {"name": name}, "spec": spec}
+    world.created[name] = time.time()
+    await world.client.write("POST", world.path("incidents"), "incidents", body)
 
 
 async def _kill(operator: HostOperator, kills: Sequence[float], began: float) -> None:
     for at in kills:
-        await _at(began + at)
+        await wait(began + at)
         await asyncio.to_thread(operator.kill)
         operator.start()
 
 
-async def _at(moment: float) -> None:
+async def wait(moment: float) -> None:
+    """Until this moment of the monotonic clock."""
     await asyncio.sleep(max(0.0, moment - time.monotonic()))
 
 
-async def _patch(world: _World, name: str, spec: JSON) -> None:
+async def patch(world: World, name: str, spec: JSON) -> None:
+    """What a person writes."""
     await world.client.write("PATCH", world.path("incidents", name), "incidents", {"spec": spec})
 
 
-async def _settled(world: _World) -> list[JSON]:
+async def _settled(world: World) -> list[JSON]:
     """Until all of the storm are over and nothing is left to be sent, but by the dead channel."""
     deadline = time.monotonic() + WITHIN
     while True:
@@ -199,7 +205,7 @@ def _open(incident: JSON) -> bool:
     return status.get("phase") != "Resolved" or any(n["state"] in ("Due", "Failed") for n in notes)
 
 
-def _judge(world: _World, sinks: Sinks, found: Sequence[JSON], kills: int, writes: int, rss: float, seconds: float) -> Storm:
+def _judge(world: World, sinks: Sinks, found: Sequence[JSON], kills: int, writes: int, rss: float, seconds: float) -> Storm:
     got: Counter[str] = Counter()
     at: dict[tuple[str, str, str], float] = {}
     for body, when in zip(sinks.webhook.taken, sinks.webhook.times, strict=True):

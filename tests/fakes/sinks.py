@@ -26,7 +26,10 @@ Answer = Callable[[int], tuple[int, dict[str, str]]]
 
 @dataclass
 class Sink:
-    """What has come, and what is answered: status and headers by the number of the request. slow: seconds before an answer."""
+    """What has come, and what is answered: status and headers by the number of the request. slow: seconds before an answer.
+
+    hook: told of each message before it is taken and after, before the answer goes out; True: it was lost on the way.
+    """
 
     answer: Answer = lambda _n: (0, {})
     slow: float = 0.0
@@ -35,6 +38,7 @@ class Sink:
     times: list[float] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     url: str = ""
+    hook: Callable[[str, dict[str, Any]], bool] = lambda _side, _body: False
 
 
 def checked_slack(body: Any) -> list[str]:
@@ -129,6 +133,8 @@ class Sinks:
         async def handle(request: web.Request) -> web.Response:
             raw = await request.read()
             sink.requests += 1
+            if sink.hook("before", json.loads(raw)):
+                return web.Response(status=503)
             status, headers = sink.answer(sink.requests)
             if sink.slow:
                 await asyncio.sleep(sink.slow)
@@ -140,6 +146,7 @@ class Sinks:
                 return web.Response(status=400)
             sink.taken.append(json.loads(raw))
             sink.times.append(self._now())
+            sink.hook("after", sink.taken[-1])
             return web.Response(status=fine)
 
         return handle
