@@ -110,6 +110,42 @@ async def test_what_others_wrote_there_is_left_alone(sink: Sink) -> None:
     assert set(sink.incidents) == {"other", "odd"}
 
 
+async def test_a_message_that_is_changed_is_told_anew_and_what_people_do_there_stays(sink: Sink) -> None:
+    def page(message: str, minutes: int) -> Page:
+        written = NOW - timedelta(minutes=minutes)
+        incident = world.incident(1, "Identified", message, opened=NOW - HOUR, written=written)
+        return world.page([world.stack()], [incident], [])
+
+    await mirror(sink).sync(page("One", 20))
+    await mirror(sink).sync(page("Two", 10))
+    assert [u["body"] for u in sink.updates["i1"]] == ["One", "Two"]
+    sink.incidents["i1"]["status"] = "resolved"
+    assert await mirror(sink).sync(page("Two", 10)) == 0
+
+
+async def test_planned_work_never_goes_back(sink: Sink) -> None:
+    """It begins there by itself, maybe before we say so."""
+    soon = world.page([world.stack()], [], [world.window(1, NOW + HOUR)])
+    await mirror(sink).sync(soon)
+    for state in ("in_progress", "verifying", "completed"):
+        sink.incidents["i1"]["status"] = state
+        assert await mirror(sink).sync(soon) == 0
+    sink.incidents["i1"]["status"] = "scheduled"
+    moved = world.page([world.stack()], [], [world.window(1, NOW + HOUR, hours=3)])
+    assert await mirror(sink).sync(moved) == 1
+    assert sink.incidents["i1"]["scheduled_until"] == "2026-11-29T18:00:00Z"
+
+
+async def test_more_than_fit_are_no_proof_that_one_is_gone(sink: Sink) -> None:
+    old = world.incident(99, "Identified", opened=NOW - 9 * HOUR)
+    await mirror(sink).sync(world.page([world.stack()], [old], []))
+    many = [world.incident(n, "Identified", opened=NOW - HOUR) for n in range(60)]
+    page = world.page([world.stack()], [old, *many], [])
+    assert len(page.open_incidents) == 50
+    await mirror(sink).sync(page)
+    assert {i["status"] for i in sink.incidents.values()} == {"identified"}
+
+
 async def test_more_incidents_than_one_page_of_a_list(sink: Sink) -> None:
     page = story()[0]
     await mirror(sink).sync(page)

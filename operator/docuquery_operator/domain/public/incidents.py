@@ -103,7 +103,8 @@ def incident_facts(obj: Mapping[str, Any]) -> IncidentFacts | None:
     told = [(at, phase, PHASES[phase]) for at, phase in phases]
     if message:
         told = _with_message(told, message, written_at(obj, incident) or opened)
-    updates = [Update(public_id(id_, str(n)), at, phase, body) for n, (at, phase, body) in enumerate(told)]
+    # A message that is changed moves in time: it is another update then, also where it stays the last.
+    updates = [Update(public_id(id_, str(n), at.isoformat()), at, phase, body) for n, (at, phase, body) in enumerate(told)]
     return IncidentFacts(
         id=id_,
         stack=incident.spec.stack_ref.name,

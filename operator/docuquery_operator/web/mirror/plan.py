@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...api.incident import Phase
-from ...domain.public.incidents import PublicIncident
-from ...domain.public.page import Page
+from ...domain.public.incidents import PublicIncident, public_id
+from ...domain.public.page import INCIDENTS_SHOWN, WINDOWS_SHOWN, Page
 from ...domain.public.windows import PublicWindow
 from ...domain.public.words import EVERYTHING, PHASES, WindowState
 from ..page.html import iso
@@ -19,6 +19,7 @@ from ..page.html import iso
 JSON = dict[str, Any]
 OURS = "docuquery"
 NAME_LIMIT, BODY_LIMIT = 255, 5000
+_PLANNED = ("scheduled", "in_progress", "verifying", "completed")
 _OVER = ("resolved", "postmortem", "completed")
 
 
@@ -46,7 +47,9 @@ def plan(
     for window in page.windows:
         found += _window(window, known.get(window.id), titles, notify)
     shown = {i.id for i in page.incidents} | {w.id for w in page.windows}
-    found += _left_over(r for id_, r in known.items() if id_ not in shown)
+    # More than fit are no proof that one is gone.
+    if len(page.open_incidents) < INCIDENTS_SHOWN and len(page.windows) < WINDOWS_SHOWN:
+        found += _left_over(r for id_, r in known.items() if id_ not in shown)
     return found
 
 
@@ -81,7 +84,7 @@ def _incident(incident: PublicIncident, remote: JSON | None, titles: Mapping[str
 
 def _window(window: PublicWindow, remote: JSON | None, titles: Mapping[str, str], notify: bool) -> list[Request]:
     where = ", ".join(window.components) or EVERYTHING
-    update = f"{window.state}-{iso(window.begin)}-{iso(window.end)}"
+    update = public_id(str(window.state), iso(window.begin), iso(window.end), window.body)
     body = {
         "name": f"{window.title}: {where}"[:NAME_LIMIT],
         "status": str(window.state),
@@ -95,17 +98,21 @@ def _window(window: PublicWindow, remote: JSON | None, titles: Mapping[str, str]
         "deliver_notifications": notify,
         "metadata": {OURS: {"id": window.id, "update": update}},
     }
-    if remote is not None and remote.get("status") == str(window.state) != str(WindowState.SCHEDULED):
-        # It went on by itself.
+    if remote is not None and _later(remote.get("status"), str(window.state)):
+        # It went on by itself, as it was told to.
         return []
     return _put(remote, body, update, create=window.state is not WindowState.COMPLETED)
+
+
+def _later(there: Any, here: str) -> bool:
+    return there in _PLANNED and _PLANNED.index(there) >= max(1, _PLANNED.index(here))
 
 
 def _put(remote: JSON | None, body: JSON, update: str, create: bool) -> list[Request]:
     if remote is None:
         return [Request("POST", "incidents", {"incident": body})] if create else []
-    told = ((remote.get("metadata") or {}).get(OURS) or {}).get("update")
-    if told == update and (remote.get("status") == body["status"] or remote.get("status") == "postmortem"):
+    if remote["metadata"][OURS].get("update") == update:
+        # Told. Whatever somebody has made of it there since is theirs.
         return []
     return [Request("PATCH", f"incidents/{remote['id']}", {"incident": body})]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
@@ -93,7 +92,7 @@ def _answer(request: web.Request, found: Document, status: int) -> web.Response:
         return web.Response(status=304, headers=headers)
     body = found.body
     if len(body) > LARGE and "gzip" in request.headers.get("Accept-Encoding", ""):
-        body = gzip.compress(body, 5, mtime=0)
+        body = found.packed
         headers["Content-Encoding"] = "gzip"
     return web.Response(status=status, body=body, headers=headers)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +17,7 @@ from ...ports import INCIDENT, LEASE, MAINTENANCE_WINDOW, STACK
 from .kube import JSON, ApiProblem, Reader, Watched
 from .settings import PageSettings
 
+log = logging.getLogger(__name__)
 LEASE_SECONDS = 10.0
 
 
@@ -68,7 +70,8 @@ class Source:
         while True:
             try:
                 lease = await self._reader.get(path)
-            except ApiProblem:
+            except ApiProblem as problem:
+                log.warning("the operator's Lease was not read", extra={"problem": str(problem)})
                 lease = None
             if lease is not None:
                 self._looked = looked_at(lease) or self._looked
