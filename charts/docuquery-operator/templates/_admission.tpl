@@ -262,7 +262,7 @@ validations:
 {{- end -}}
 
 {{/* Tasks that only look need no right; one that is not named here counts as one that runs Jobs. */}}
-{{- define "docuquery-operator.admission.maintenancewindows" -}}
+{{- define "docuquery-operator.admission.windows" -}}
 variables:
   {{- include "docuquery-operator.admission.old" . | nindent 2 }}
   {{- include "docuquery-operator.admission.rights" . | nindent 2 }}
