@@ -17,8 +17,7 @@ from tests.chart.helm import CHART, CHECKOUT, KUBE_VERSION, NAMESPACE, RELEASE, 
 pytestmark = pytest.mark.timeout(300)
 POLICY, BINDING = "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"
 NAMES = {
-    f"{RELEASE}-{what}"
-    for what in ("incidents", "stacks", "runbooks", "maintenancewindows", "backupjobs", "restorejobs", "status")
+    f"{RELEASE}-{what}" for what in ("incidents", "stacks", "runbooks", "windows", "backupjobs", "restorejobs", "status")
 }
 ASKED = "admissionregistration.k8s.io/v1/ValidatingAdmissionPolicy"
 
