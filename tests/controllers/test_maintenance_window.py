@@ -88,6 +88,17 @@ async def test_a_restart_that_has_begun_is_finished_and_verified_when_a_window_o
     assert "'w' has opened" in said[0]["message"]
 
 
+async def test_a_window_that_opens_while_only_the_symptom_is_watched_says_so_too() -> None:
+    rig = Rig()
+    rig.freeze()
+    key = rig.incident()
+    await rig.run(key, until=lambda s: any("effectAt" in x for x in s.get("steps", [])))
+    put(rig, 0, effects={"healing": "Block"})
+    rig.clock.advance(1)
+    status = await rig.run(key)
+    assert (status["phase"], [d["reason"] for d in status["decisions"]]) == ("Resolved", ["StepFinishes"])
+
+
 async def test_after_the_verdict_no_other_step_begins() -> None:
     rig = Rig()
     rig.freeze()

@@ -33,6 +33,7 @@ def watch_step(d: Draft, w: World) -> bool:
     if step.effect_at is None:
         step = _before_effect(d, w, w.stack, step) if _absent(w) else _follow_effect(d, w, step)
     if step.effect_at is not None and not step.state.final:
+        _at_safe_point(d, w, step, "")
         _judge(d, w, step)
     return True
 
