@@ -108,6 +108,20 @@ async def test_figures_and_paths_of_the_api_are_its_own_metrics():
     assert len(found.series[0].points) in (18, 19)
 
 
+async def test_requests_a_second_need_to_know_since_when():
+    rig = Rig()
+    metrics(rig, [("/query", 200, 900, 0.3)])
+    name = rig.simulator.pods("api")[0]["metadata"]["name"]
+    began = rig.clock.now() - timedelta(seconds=300)
+    state = {"running": {"startedAt": began.isoformat()}}
+    rig.server.edit(POD, NAMESPACE, name, lambda p: p["status"]["containerStatuses"][0].update(state=state))
+    assert (await looked(rig)).figures["api: requests a second"] == 3.0
+    rig.server.edit(POD, NAMESPACE, name, lambda p: p["status"]["containerStatuses"][0].update(state={"running": {}}))
+    found = await looked(rig)
+    assert found.figures["api: requests"] == 900
+    assert found.figures["api: requests a second"] is None
+
+
 async def test_no_metrics_are_no_figures():
     rig = Rig()
     rig.network.http = lambda _host, _path: HttpAnswer(404, "")
@@ -123,7 +137,7 @@ async def test_a_limit_that_refuses_much_and_one_that_stops_nobody():
     requests(rig, ("203.0.113.9", 200, 100), ("198.51.100.1", 429, 30))
     limited(rig, 100)
     assert texts(await looked(rig), "Warning") == [
-        "api: the limit refuses 10% of all requests; most of it (100%) to 198.51.100.1"
+        "api: the limit refuses 10% of all requests; 100% of that to 198.51.100.1"
     ]
     metrics(rig, [("/query", 200, 900, 0.3)])
     requests(rig, ("203.0.113.9", 200, 120), ("198.51.100.1", 200, 20))

@@ -107,8 +107,9 @@ def table(forecasts: Sequence[Forecast], today: date, horizon: int) -> Table:
 
 def _row(f: Forecast, today: date, horizon: int) -> tuple[Cell, ...]:
     unit, trend = f.measure.unit, f.trend
-    grows = f.state in ("RunsOut", "MayRunOut", "Full")
-    days = tuple(_day(d, today, horizon) if grows else None for d in (f.earliest, f.likely, f.latest))
+    known = f.state in ("RunsOut", "MayRunOut", "Steady")
+    days = tuple(_day(d, today, horizon) if known else None for d in (f.earliest, f.likely, f.latest))
+    days = ("now", "now", "now") if f.state == "Full" else days
     return (
         f"{f.measure.component}: {f.measure.what}",
         STATES[f.state],

@@ -58,13 +58,14 @@ def test_what_is_too_little_is_said():
         "not enough data for a trend: 10 daily samples over 9 days are needed; there are for postgres: database (9)"
     )
     assert capacity.table([found], TODAY, 90).rows[0][1] == "not enough data"
+    assert capacity.table([found], TODAY, 90).rows[0][6:9] == (None, None, None)
 
 
 def test_what_does_not_grow_does_not_run_out():
     found = forecast(measure(50 * GI), grown(60, -GI / 10, 50 * GI, GI / 50), 0.8)
     assert found.state == "Steady"
     assert capacity.findings([found], TODAY, 90) == []
-    assert capacity.table([found], TODAY, 90).rows[0][6:9] == (None, None, None)
+    assert capacity.table([found], TODAY, 90).rows[0][6:9] == ("never, as it looks",) * 3
 
 
 def test_what_may_stand_still_may_run_out_or_never():
@@ -78,6 +79,7 @@ def test_what_is_full_is_full_also_without_a_trend():
     found = forecast(measure(81 * GI), grown(3, GI, 81 * GI), 0.8)
     (told,) = capacity.findings([found], TODAY, 90)
     assert (found.state, told.rank) == ("Full", "Critical")
+    assert capacity.table([found], TODAY, 90).rows[0][6:9] == ("now", "now", "now")
     assert "next: 50% more (150 GiB)" in told.text
 
 

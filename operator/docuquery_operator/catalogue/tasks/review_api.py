@@ -41,7 +41,10 @@ _RANKS: Mapping[str, Rank] = {"critical": "Critical", "warning": "Warning", "inf
 
 @dataclass(frozen=True)
 class ApiReview:
-    """What was read. traffic: figures of the access log of the last hour, empty where there are none."""
+    """What was read. traffic: figures of the access log of the last hour, empty where there are none.
+
+    paced: whether it is known in how much time the figures came together.
+    """
 
     name: str
     figures: Figures | None = None
@@ -52,6 +55,7 @@ class ApiReview:
     traffic: Mapping[str, Any] = field(default_factory=dict)
     traffic_problem: str = ""
     curve: Series | None = None
+    paced: bool = True
 
 
 async def review(round_: Round, name: str, component: Component, since: float) -> ApiReview:
@@ -60,7 +64,8 @@ async def review(round_: Round, name: str, component: Component, since: float) -
     figures, source, problem = await _figures(round_, component, pods, since)
     limit, mixed = rate_limits.in_force(await limits_of_pods(ProbeContext(round_, name, component)))
     traffic, curve, unread = await _traffic(round_, name, pods)
-    return ApiReview(name, figures, source, problem, limit, mixed, traffic, unread, curve)
+    paced = "Prometheus" in source[:10] or all(p.started is not None and p.started < round_.now for p in pods)
+    return ApiReview(name, figures, source, problem, limit, mixed, traffic, unread, curve, paced)
 
 
 async def _figures(
@@ -147,7 +152,7 @@ def figures_of(seen: ApiReview) -> dict[str, Cell]:
     found, name = seen.figures, seen.name
     return {
         f"{name}: requests": round(found.requests) if found else None,
-        f"{name}: requests a second": round(found.per_second, 4) if found else None,
+        f"{name}: requests a second": round(found.per_second, 4) if found and seen.paced else None,
         f"{name}: error rate (%)": _percent(found.error_rate) if found else None,
         f"{name}: p50 (s)": _seconds(found.p50) if found else None,
         f"{name}: p95 (s)": _seconds(found.p95) if found else None,
@@ -238,7 +243,7 @@ def _limits(seen: ApiReview) -> Iterator[Finding]:
     refused = _refused(seen)
     if refused is not None and refused >= MANY_REFUSED:
         who = seen.traffic.get("topRefused")
-        most = f"; most of it ({seen.traffic['topRefusedPercent']:g}%) to {who}" if who else ""
+        most = f"; {seen.traffic['topRefusedPercent']:g}% of that to {who}" if who else ""
         yield Finding(rank="Warning", text=f"{seen.name}: the limit refuses {refused:.3g}% of all requests{most}"[:512])
     most_asked = _busiest(seen)
     if len(seen.limit) < 2:
