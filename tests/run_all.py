@@ -56,7 +56,7 @@ def stages() -> list[Stage]:
         Stage(
             "services",
             ([*PYTEST, "-n", "2", "--dist", "loadfile", *existing("stack", "adapters", "mover", "page", "zones")],),
-            ("postgresql", "redis-server", "prometheus", "prometheus-alertmanager", *NODE),
+            ("postgresql", "redis-server", "prometheus", "prometheus-alertmanager", "chromium", *NODE),
         ),
         Stage("apiserver", ([*PYTEST, "-n", "2", "--dist", "loadfile", *existing("apiserver", "chart")],)),
         Stage(
