@@ -162,7 +162,7 @@ async def test_what_may_not_be_changed_is_reported_with_the_reason() -> None:
     assert found.state == "Succeeded"
 
 
-@pytest.mark.parametrize("case", ["reportOnly", "observe", "ill", "no time"])
+@pytest.mark.parametrize("case", ["reportOnly", "observe", "ill", "no time", "rollout"])
 async def test_it_holds_back(case: str) -> None:
     name = "postgres" if case == "ill" else "api"
     world = World(name)
@@ -172,6 +172,13 @@ async def test_it_holds_back(case: str) -> None:
     if case == "ill":
         world.rig.simulator.break_process("postgres-0", world.rig.clock.now())
         world.rig.clock.advance(10)
+    if case == "rollout":
+
+        def edit(obj: JSON) -> None:
+            obj["spec"]["template"]["spec"]["containers"][0]["env"] = [{"name": "LEVEL", "value": "debug"}]
+
+        world.rig.server.edit(DEPLOYMENT, NAMESPACE, "api", edit)
+        world.rig.clock.advance(60)
     found = await world.run(timeout=60 if case == "no time" else 1800, **parameters)
     assert (found.summary, world.rollouts(name)) == ("1 only reported", 0)
 

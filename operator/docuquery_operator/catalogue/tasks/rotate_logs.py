@@ -31,6 +31,7 @@ class Place:
     folder: str
     user: int
     group: int
+    fs_group: int | None
     selector: Mapping[str, str]
 
 
@@ -92,9 +93,11 @@ async def _of(context: TaskContext, name: str, component: Component, path: str) 
         user = security.get("runAsUser")
         if not user:
             return f"{name}: its pods run as root or do not say as whom; set securityContext.runAsUser, the Job uses it"
-        group = (pod.get("securityContext") or {}).get("fsGroup") or security.get("runAsGroup") or user
+        # Another fsGroup than the pods' own would hand the volume's files to another group.
+        fs_group = (pod.get("securityContext") or {}).get("fsGroup")
+        group = security.get("runAsGroup") or fs_group or user
         selector = (workload["spec"].get("selector") or {}).get("matchLabels") or {}
-        return Place(tuple(claims), found[1], int(user), int(group), selector)
+        return Place(tuple(claims), found[1], int(user), int(group), fs_group, selector)
     return f"{name}: no container has a volume at {path}"
 
 
@@ -130,7 +133,9 @@ def beside(job: JSON, place: Place) -> JSON:
         pod["volumes"].append({"name": f"logs-{number}", "persistentVolumeClaim": {"claimName": claim}})
         mount = {"name": f"logs-{number}", "mountPath": f"{MOUNTED}/{number}"}
         pod["containers"][0]["volumeMounts"].append(mount)
-    pod["securityContext"] |= {"runAsUser": place.user, "runAsGroup": place.group, "fsGroup": place.group}
+    own: JSON = {"runAsUser": place.user, "runAsGroup": place.group}
+    security = {k: v for k, v in pod["securityContext"].items() if k != "fsGroup"} | own
+    pod["securityContext"] = security | ({"fsGroup": place.fs_group} if place.fs_group is not None else {})
     if place.selector:
         term = {"labelSelector": {"matchLabels": dict(place.selector)}, "topologyKey": "kubernetes.io/hostname"}
         near: dict[str, Any] = {"requiredDuringSchedulingIgnoredDuringExecution": [term]}

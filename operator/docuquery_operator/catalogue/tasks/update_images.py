@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ...api.common import HealMode
+from ...api.common import HealMode, format_time
 from ...api.maintenance_window import TaskType, UpdateImagesTask
 from ...api.stack import Component, ComponentType
 from ...domain.images import DONE, UNDOING, UNDONE, Record, images_of, parsed, record_of, running_digests, short
 from ...domain.ownership import owner_of
+from ...domain.pods import foreign_rollout
+from ...domain.rails.target import FOREIGN_ROLLOUT
 from ...domain.task_outcome import Finding, Rank, Table, TaskOutcome
 from ...ports import JSON, WORKLOADS
 from .. import shared
@@ -145,6 +147,10 @@ async def _held(
         return f"{owner} owns the image and would put it back; change it there"
     if record is not None and record.state in (UNDOING, UNDONE) and dict(record.after) == dict(fresh):
         return f"it was tried and put back: {record.why}"
+    round_ = Round(context.stack, context.ports, 3.0, context.ports.clock.now())
+    rollout = foreign_rollout(await shared.revisions(round_, component))
+    if rollout is not None and context.ports.clock.now() - rollout[0] < FOREIGN_ROLLOUT:
+        return f"somebody else has rolled it out at {format_time(rollout[0])}; it is looked at again next time"
     health = (await context.health()).get(name)
     if health is None or health.healthy is not True:
         return f"it is not healthy as it is: {health.summary if health else 'unknown'}"
