@@ -58,7 +58,11 @@ def stages() -> list[Stage]:
             ([*PYTEST, "-n", "2", "--dist", "loadfile", *existing("stack", "adapters", "mover", "page", "zones")],),
             ("postgresql", "redis-server", "prometheus", "prometheus-alertmanager", "chromium", *NODE),
         ),
-        Stage("apiserver", ([*PYTEST, "-n", "2", "--dist", "loadfile", *existing("apiserver", "chart")],)),
+        Stage(
+            "apiserver",
+            ([*PYTEST, "-n", "2", "--dist", "loadfile", *existing("apiserver", "chart")],),
+            ("prometheus", "prometheus-alertmanager"),
+        ),
         Stage(
             "e2e",
             (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import os
 import sys
 from collections.abc import Sequence
 
@@ -144,9 +145,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         from . import status_page
 
         return status_page.main(arguments)
+    if arguments[:1] == ["receiver"]:
+        # In a process that has loaded nothing of the operator.
+        os.execv(sys.executable, [sys.executable, "-m", "docuquery_operator.receiver"])  # noqa: S606
     parser = argparse.ArgumentParser(prog="python -m docuquery_operator", description="The DocuQuery operator.")
     commands = parser.add_subparsers(dest="command")
     commands.add_parser("run", help="run the operator (the default); settings are DOCUQUERY_* variables")
+    commands.add_parser("receiver", help="take alerts of Alertmanager, and answers from Slack and PagerDuty")
     commands.add_parser("catalogue", help="print the probes and actions that a runbook can name")
     commands.add_parser("crds", help="print, write or check the CRDs")
     commands.add_parser("lint", help="say what is wrong with runbooks in files, without a cluster")

@@ -128,6 +128,11 @@ STACK = [
          _talk(quietHours={"from": "24:00", "until": "07:00"}), _talk(quietHours={"from": "22:00", "until": "07:00"})),
     Case("Stack", "from and until must differ: quiet hours around the clock would tell nobody",
          _talk(quietHours={"from": "22:00", "until": "22:00"}), _talk(quietHours={"from": "22:00", "until": "21:59"})),
+    Case("Stack", TYPE_NAME, {"alerts": {"types": ["redis is down"]}}, {"alerts": {"types": ["RedisIsDown"]}}),
+    Case("Stack", "write a duration of at least 1m, more than twice the repeat_interval of the watchdog's route",
+         {"alerts": {"watchdog": {"after": "59s"}}}, {"alerts": {"watchdog": {"after": "1m"}}}),
+    Case("Stack", "write slack: and the member id, such as slack:U0123ABCD",
+         {"approvers": [{"id": "U0123ABCD", "user": "ana"}]}, {"approvers": [{"id": "slack:U0123ABCD", "user": "ana"}]}),
     Case("Stack", "timeZone must be an IANA name such as Europe/Berlin or Etc/UTC",
          _talk(quietHours={"from": "22:00", "until": "07:00", "timeZone": "my town"}),
          _talk(rotations=[{"group": "onCall", "start": "2026-11-23T09:00:00Z", "timeZone": "Europe/Berlin"}])),
@@ -200,6 +205,9 @@ ALERTMANAGER = [
 ]  # fmt: skip
 
 WINDOW = [
+    Case("MaintenanceWindow", TYPE_NAME,
+         {"effects": {"healing": "Runbooks", "runbooks": ["redis is down"]}},
+         {"effects": {"healing": "Runbooks", "runbooks": ["RedisIsDown"]}}),
     Case("MaintenanceWindow", "schedule needs exactly one of cron, rrule and at",
          {"schedule": {"at": START}}, {"schedule": {"cron": None, "at": START}}),
     Case("MaintenanceWindow", CRON, {"schedule": {"cron": "0 0 3 * * 0"}}, {"schedule": {"cron": "*/15 1-5 * JAN,JUL MON#2"}}),

@@ -95,12 +95,12 @@ def said(answer: tuple[int, Object]) -> str:
     return "rbac" if code == 403 and " cannot " in message else message
 
 
-def install(server: ApiServer) -> Ruled:
+def install(server: ApiServer, **values: object) -> Ruled:
     """The chart's roles and policies as they are rendered, the users, and the moment when the policies hold."""
     for namespace in (RULED, FREE, NAMESPACE):
         _made(server.request("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}}))
     kinds = ("Role", "RoleBinding", "ClusterRole", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
-    objects = of_kind(render({"watchNamespaces": [RULED]}), *kinds)
+    objects = of_kind(render({"watchNamespaces": [RULED], **values}), *kinds)
     answer = server.kubectl("apply", "--server-side", "--validate=strict", "-f", "-", stdin=yaml.safe_dump_all(objects))
     assert answer.returncode == 0, answer.stderr
     ruled = Ruled(server)

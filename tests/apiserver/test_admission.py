@@ -98,6 +98,8 @@ ROWS: list[tuple[str, str, Object | None, Object]] = [
     ("Stack", "pause", {}, {"spec": PAUSED}),
     ("Stack", "end the pause", PAUSED, {"spec": {"paused": False, "pauseReason": None}}),
     ("Stack", "change contacts", PASSWORD, {"spec": {"communication": {"contacts": {"cto": ["kim"]}}}}),
+    ("Stack", "let alerts open", {}, {"spec": {"alerts": {"types": ["RedisConnection"]}}}),
+    ("Stack", "name an approver", {}, {"spec": {"approvers": [{"id": "slack:U0123ABCD", "user": "kim"}]}}),
     ("Stack", "name a Secret", {"healing": OBSERVE}, {"spec": PASSWORD}),
     ("Stack", "send it elsewhere", PASSWORD, {"spec": {"components": {"postgres": MOVED}}}),
     ("Stack", "name a channel's Secret", {}, {"spec": CHANNEL}),
@@ -162,6 +164,8 @@ Stack             | change budget           | yes   | yes     | yes      | rule 
 Stack             | pause                   | yes   | yes     | yes      | yes    | rbac
 Stack             | end the pause           | yes   | yes     | yes      | rule   | rbac
 Stack             | change contacts         | yes   | yes     | yes      | yes    | rbac
+Stack             | let alerts open         | yes   | yes     | yes      | rule   | rbac
+Stack             | name an approver        | yes   | yes     | yes      | rule   | rbac
 Stack             | name a Secret           | yes   | yes     | yes      | rule   | rbac
 Stack             | send it elsewhere       | yes   | yes     | yes      | rule   | rbac
 Stack             | name a channel's Secret | yes   | yes     | yes      | rule   | rbac

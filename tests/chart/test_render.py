@@ -184,7 +184,7 @@ def test_the_readme_names_every_value_with_its_default() -> None:
 
 
 def _paths(values: Any, prefix: str = "") -> list[str]:
-    opaque = ("resources", "page.resources", "podSecurityContext")
+    opaque = ("resources", "page.resources", "receiver.resources", "podSecurityContext")
     if not isinstance(values, dict) or not values or prefix in opaque:
         return [prefix]
     return [p for k, v in values.items() for p in _paths(v, f"{prefix}.{k}" if prefix else k)]

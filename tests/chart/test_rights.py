@@ -40,6 +40,7 @@ VARIABLES: dict[tuple[str, str], tuple[Kind, ...]] = {
     ("runtime/resync.py", "kind"): OURS,
 }
 LEADER_FILE = "runtime/lease.py"
+RECEIVER = "web/receiver/"
 # `cluster` is an entry of the kubeconfig there, not the API.
 NO_CALLS = "adapters/access.py"
 Right = tuple[str, str, str]
@@ -82,10 +83,10 @@ def _subresource(call: ast.Call) -> str:
     return f"/{ast.literal_eval(given[0])}" if given else ""
 
 
-def _used(leader: bool) -> set[Right]:
+def _used(leader: bool, receiver: bool = False) -> set[Right]:
     found: set[Right] = set()
     for file, call, method in _calls():
-        if (file == LEADER_FILE) is not leader:
+        if (file == LEADER_FILE) is not leader or file.startswith(RECEIVER) is not receiver:
             continue
         if method in ("evict", "logs", "log_stream"):
             found.add(("", "pods/eviction", "create") if method == "evict" else ("", "pods/log", "get"))
@@ -102,6 +103,19 @@ def test_a_watched_namespace_gives_exactly_the_rights_that_the_code_uses(watched
         granted = _granted(_rules(objects, namespace))
         assert len(granted) == len(set(granted))
         assert set(granted) == _used(leader=False) | WATCHED | CANARY
+
+
+@pytest.mark.parametrize("watched", [["one", "two"], []], ids=["namespaces", "all"])
+def test_the_receiver_has_exactly_the_rights_that_its_code_uses(watched: list[str]) -> None:
+    objects = render({"watchNamespaces": watched, "receiver.enabled": True})
+    for namespace in watched or [None]:
+        rules = _rules(objects, namespace, "-receiver")
+        assert set(_granted(rules)) == _used(leader=False, receiver=True)
+        assert [r.get("resourceNames") for r in rules if "leases" in r["resources"]] == [["docuquery-watchdog"]]
+    bound = [b for b in of_kind(objects, "RoleBinding", "ClusterRoleBinding") if b["metadata"]["name"].endswith("-receiver")]
+    assert len(bound) == max(1, len(watched))
+    for binding in bound:
+        assert binding["subjects"] == [{"kind": "ServiceAccount", "name": f"{RELEASE}-receiver", "namespace": NAMESPACE}]
 
 
 def test_the_release_namespace_gives_the_lease_and_nothing_of_the_stacks() -> None:
@@ -168,10 +182,14 @@ def _explained(section: str) -> set[tuple[str, str]]:
 
 @pytest.mark.parametrize(
     ("section", "namespace", "suffix"),
-    [("In each watched namespace", "one", ""), ("In the release namespace", NAMESPACE, "-leader")],
+    [
+        ("In each watched namespace", "one", ""),
+        ("In the release namespace", NAMESPACE, "-leader"),
+        ("The receiver of alerts and answers", "one", "-receiver"),
+    ],
 )
 def test_every_right_is_explained_and_no_other(section: str, namespace: str, suffix: str) -> None:
-    rules = _rules(render({"watchNamespaces": ["one"]}), namespace, suffix)
+    rules = _rules(render({"watchNamespaces": ["one"], "receiver.enabled": True}), namespace, suffix)
     assert _explained(section) == {(resource, verb) for _, resource, verb in _granted(rules)}
 
 

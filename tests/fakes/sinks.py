@@ -50,12 +50,37 @@ def checked_slack(body: Any) -> list[str]:
     if len(blocks) > 50 or len(json.dumps(body, ensure_ascii=False)) > 10_000:
         wrong.append("msg_blocks_too_long")
     for block in blocks:
+        if block["type"] == "actions":
+            wrong += _wrong_buttons(block["elements"])
+            continue
         text = block["text"]["text"]
         if block["type"] != "section" or not 1 <= len(text) <= 3000:
             wrong.append("invalid_blocks")
         plain = re.sub(r"<(@[UW][A-Z0-9]+|!subteam\^S[A-Z0-9]+|https://[^<>|]+\|[^<>|]*)>", "", text)
         if "<" in plain or ">" in plain or re.search(r"&(?!amp;|lt;|gt;)", plain):
             wrong.append(f"not escaped: {plain!r}")
+    return wrong
+
+
+def _wrong_buttons(elements: Any) -> list[str]:
+    names = [e["action_id"] for e in elements]
+    fine = 1 <= len(elements) <= 25 and len(set(names)) == len(names)
+    for e in elements:
+        fine = fine and 1 <= len(e["text"]["text"]) <= 75 and len(e["value"]) <= 2000 and len(e["action_id"]) <= 255
+        fine = fine and e.get("style", "primary") in ("primary", "danger")
+    return [] if fine else ["invalid_blocks: actions"]
+
+
+def checked_change(body: Any) -> list[str]:
+    """What PagerDuty would refuse of a change event (wire formats, 3)."""
+    wrong = []
+    if len(body.get("routing_key", "")) != 32 or set(body) - {"routing_key", "payload", "links", "images"}:
+        wrong.append("routing_key or unknown field")
+    payload = body["payload"]
+    if not 1 <= len(payload["summary"]) <= 1024 or not payload["source"] or not isinstance(payload["custom_details"], dict):
+        wrong.append("payload")
+    if len(json.dumps(body)) > 512_000 or any(set(link) != {"href", "text"} for link in body.get("links", [])):
+        wrong.append("size or links")
     return wrong
 
 
@@ -94,7 +119,7 @@ class Sinks:
     """One HTTP server for all three; use as a context manager."""
 
     def __init__(self, context: ssl.SSLContext | None = None, now: Callable[[], float] = time.time) -> None:
-        self.slack, self.pagerduty, self.webhook = Sink(), Sink(), Sink()
+        self.slack, self.pagerduty, self.webhook, self.changes = Sink(), Sink(), Sink(), Sink()
         self._context, self._now = context, now
         self._runner: web.AppRunner | None = None
         self.elsewhere = 0
@@ -106,6 +131,9 @@ class Sinks:
         )
         app.router.add_post(
             "/v2/enqueue", self._handler(self.pagerduty, lambda _r, raw: checked_pagerduty(json.loads(raw)), 202)
+        )
+        app.router.add_post(
+            "/v2/change/enqueue", self._handler(self.changes, lambda _r, raw: checked_change(json.loads(raw)), 202)
         )
         app.router.add_post("/hook", self._handler(self.webhook, lambda r, raw: checked_webhook(r, raw, self._now()), 204))
         app.router.add_route("*", "/elsewhere", self._elsewhere)
@@ -216,3 +244,14 @@ def certificate(folder: Path, name: str = "localhost") -> tuple[ssl.SSLContext, 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
     return context, cert.read_text()
+
+
+def signed_slack(secret: str, body: bytes, timestamp: int) -> dict[str, str]:
+    """Headers of a request as Slack signs it."""
+    made = hmac.new(secret.encode(), f"v0:{timestamp}:".encode() + body, hashlib.sha256).hexdigest()
+    return {"X-Slack-Request-Timestamp": str(timestamp), "X-Slack-Signature": f"v0={made}"}
+
+
+def signed_pagerduty(secret: str, body: bytes) -> str:
+    """One signature of a webhook as PagerDuty makes it."""
+    return "v1=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()

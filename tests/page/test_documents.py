@@ -192,7 +192,6 @@ async def test_every_answer_carries_the_policy(site: Served, http: aiohttp.Clien
 async def test_caches_are_told_what_is_new(site: Served, http: aiohttp.ClientSession) -> None:
     async with http.get(f"{site.url}/index.html") as first:
         etag, plain = first.headers["ETag"], await first.read()
-        assert etag.startswith('W/"')
         assert first.headers["Cache-Control"].startswith("public, max-age=15")
     for sent in (etag, f'W/"x", {etag}', "*"):
         async with http.get(f"{site.url}/index.html", headers={"If-None-Match": sent}) as again:

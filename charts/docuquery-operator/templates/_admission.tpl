@@ -7,6 +7,28 @@ Optional fields are read by `.?`, for a rule that fails to evaluate refuses ever
 {{- printf "system:serviceaccount:%s:%s" .Release.Namespace (include "docuquery-operator.serviceAccount" .) | squote -}}
 {{- end -}}
 
+{{/* The receiver of alerts and answers: whose names it may write, and that it writes no more than that. */}}
+{{- define "docuquery-operator.admission.receiver" -}}
+{{- $account := printf "system:serviceaccount:%s:%s" .Release.Namespace (include "docuquery-operator.receiver.name" .) }}
+- name: receiver
+  expression: {{ ternary (printf "request.userInfo.username == %s" ($account | squote)) "false" .Values.receiver.enabled | quote }}
+- name: inSlack
+  expression: "'^slack:[UW][A-Z0-9]{2,30}$'"
+- name: inPagerDuty
+  expression: "'^pagerduty:[A-Z0-9]{4,30}$'"
+# A new Incident for an alert, or an old one with other alerts, severity and answers: the Stack says which types, and its mode holds.
+- name: narrow
+  expression: >-
+    variables.created
+    ? (object.spec.?alerts.orValue([]).size() > 0 && variables.answers.size() == 0
+    && !has(object.spec.mode) && !has(object.spec.parameters) && !has(object.spec.publicMessage)
+    && !has(object.spec.acknowledged) && !has(object.spec.resolved) && !has(object.spec.review))
+    : (object.spec.?mode == variables.old.?mode && object.spec.?component == variables.old.?component
+    && object.spec.?parameters == variables.old.?parameters && object.spec.?publicMessage == variables.old.?publicMessage
+    && object.spec.?title == variables.old.?title && object.spec.?description == variables.old.?description
+    && object.spec.?review == variables.old.?review)
+{{- end -}}
+
 {{/* What a restart needs of whoever asks for it. */}}
 {{- define "docuquery-operator.admission.rights" -}}
 - name: patchesStatefulSets
@@ -52,27 +74,42 @@ variables:
     expression: variables.old.?approvals.orValue([])
   - name: user
     expression: request.userInfo.username
+  {{- include "docuquery-operator.admission.receiver" . | nindent 2 }}
 validations:
   # In mode Observe an answer waits for the mode to become looser, so it needs the rights in each mode.
-  - expression: "!(variables.answers != variables.oldAnswers || (variables.acts && variables.asksForMore)) || variables.mayRestart"
+  - expression: >-
+      !(variables.answers != variables.oldAnswers || (variables.acts && variables.asksForMore))
+      || variables.receiver || variables.mayRestart
     reason: Forbidden
     message: >-
       this Incident lets the operator restart workloads, so you yourself need the right to patch statefulsets.apps and
       deployments.apps and to create pods/eviction in this namespace: ask somebody who has it to apply this, or set
       spec.mode: Observe and leave approvals out
+  - expression: "!variables.receiver || variables.narrow"
+    reason: Forbidden
+    message: >-
+      the receiver of alerts may open Incidents for alerts, and change only alerts, severity, refiredAt and answers of others;
+      leave the rest as it is
   - expression: >-
-      variables.answers.filter(a, a.by != variables.user) == variables.oldAnswers.filter(a, a.by != variables.user)
+      variables.receiver
+      ? variables.answers.filter(a, !a.by.matches(variables.inSlack))
+      == variables.oldAnswers.filter(a, !a.by.matches(variables.inSlack))
+      : variables.answers.filter(a, a.by != variables.user) == variables.oldAnswers.filter(a, a.by != variables.user)
     reason: Forbidden
     message: >-
       spec.approvals[].by must be your own user name, and the answers of others stay as they are, in their order: add
       yours at the end; kubectl auth whoami shows your name
   - expression: >-
-      !has(object.spec.acknowledged) || object.spec.acknowledged.by == variables.user
+      !has(object.spec.acknowledged) || (variables.receiver
+      ? object.spec.acknowledged.by.matches(variables.inSlack + '|' + variables.inPagerDuty)
+      : object.spec.acknowledged.by == variables.user)
       || object.spec.?acknowledged == variables.old.?acknowledged
     reason: Forbidden
     message: spec.acknowledged.by must be your own user name; kubectl auth whoami shows it
   - expression: >-
-      !has(object.spec.resolved) || object.spec.resolved.by == variables.user
+      !has(object.spec.resolved) || (variables.receiver
+      ? object.spec.resolved.by.matches(variables.inPagerDuty)
+      : object.spec.resolved.by == variables.user)
       || object.spec.?resolved == variables.old.?resolved
     reason: Forbidden
     message: spec.resolved.by must be your own user name; kubectl auth whoami shows it
@@ -106,6 +143,8 @@ variables:
       || object.spec.?components != variables.old.?components
       || object.spec.?healing != variables.old.?healing
       || object.spec.?detection != variables.old.?detection
+      || object.spec.?alerts != variables.old.?alerts
+      || object.spec.?approvers != variables.old.?approvers
       || (variables.old.?paused.orValue(false) && !object.spec.?paused.orValue(false))
   - name: components
     expression: object.spec.?components.orValue({})

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from .alerts import IncidentAlerts
 from .common import (
     ApiModel,
     Cel,
@@ -102,6 +103,10 @@ class IncidentSpec(ApiModel):
         Time | None,
         Field(description="When the fault was seen again; later than the end of the incident: it is reopened"),
     ] = None
+    alerts: IncidentAlerts = []
+    alerts_left_out: Annotated[
+        int, Field(ge=0, description="Alerts that are known to be missing in the list: a message had no room for them")
+    ] = 0
     acknowledged: Annotated[Acknowledged | None, Field(description="Written by the person who takes it")] = None
     approvals: Annotated[list[Approval], Field(max_length=16, description="Answers to planned steps")] = []
     resolved: Annotated[ResolvedByHand | None, Field(description="Written by a person to close it by hand")] = None

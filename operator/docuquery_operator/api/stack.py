@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from .alertmanager import AlertmanagerServer
+from .alerts import Alerts, Approvers
 from .blocking import Block, Blocking
 from .common import (
     NAME_PATTERN,
@@ -242,6 +243,8 @@ class StackSpec(ApiModel):
     alertmanager: Annotated[
         AlertmanagerServer | None, Field(description="Alertmanager in which maintenance windows keep silences")
     ] = None
+    alerts: Annotated[Alerts, Field(description="What alerts of Alertmanager may do")] = Alerts()
+    approvers: Approvers = []
 
 
 class ComponentStatus(ApiModel):

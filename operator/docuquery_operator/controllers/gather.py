@@ -21,6 +21,7 @@ from ..catalogue.base import PlanContext, Round, undoable
 from ..catalogue.runbooks import problem_of, shipped
 from ..domain import effects, maintenance, parameters
 from ..domain.backups.occupied import replaces
+from ..domain.lifecycle import WATCHDOG_SILENT
 from ..domain.outbox import CHANNEL_FAILURE, excluded
 from ..domain.pods import foreign_rollout
 from ..domain.rollout import gap, restarted_at, share
@@ -56,6 +57,12 @@ class Chosen:
     problem: Problem | None = None
 
 
+WATCHDOG_TEXT = (
+    "the alert that always fires is not heard any more, so other alerts may be lost too: check Prometheus, Alertmanager and "
+    "the receiver; it ends by itself when the alert is heard again"
+)
+
+
 class Gatherer:
     """One for the Incident controller; keeps views of Stack and runbooks for one second."""
 
@@ -77,6 +84,8 @@ class Gatherer:
         if incident.spec.type == CHANNEL_FAILURE:
             # That nobody can be told is never muted.
             return replace(base, stack=stack, problem=_channel_problem(incident, stack))
+        if incident.spec.type == WATCHDOG_SILENT:
+            return replace(base, stack=stack, problem=Problem(WATCHDOG_SILENT, WATCHDOG_TEXT))
         if stack.spec.communication.channels:
             base = replace(base, quiets=await self._quiets(stack))
         chosen = await self.runbook(namespace, incident.spec.type)

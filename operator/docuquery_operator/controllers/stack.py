@@ -24,6 +24,7 @@ from .prober import StackProber
 from .silencer import OrphanScan
 from .temporary import Returner
 from .uptime import UptimeKeeper
+from .watchdog import WatchdogKeeper
 from .window_reads import WindowReader
 
 COUNT_SECONDS = 30.0
@@ -43,6 +44,7 @@ class StackController:
         self._links = LinkKeeper(ports, nudge)
         self._returner = Returner(ports)
         self._uptime = UptimeKeeper(ports)
+        self._watchdog = WatchdogKeeper(ports)
         self._seen: dict[Key, tuple[int, float, int]] = {}
         self._reminded: dict[Key, int] = {}
         self._backups: dict[Key, tuple[float, LastBackup | None]] = {}
@@ -75,6 +77,7 @@ class StackController:
         self._orphans.look(key, stack)
         await self._keeper.look(stack, obj)
         await self._returner.look(stack, obj)
+        await self._watchdog.look(key, stack)
         down = [c.name for c in states if c.state is ComponentState.MAJOR_OUTAGE]
         await self._detector.look(stack, obj, down, {name: seen.level for name, seen in health.items()}, together)
         took = (self._ports.clock.now() - began).total_seconds()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
+from ..api.alerts import SLACK_USER, Approver
 from ..api.common import HealMode, Severity, format_time
 from ..api.incident import Approval, Step, StepState
 from . import effects, lifecycle
@@ -39,18 +41,23 @@ def as_asked(d: Draft, planned: PlannedStep, name: str, cause: str) -> PlannedSt
     return replace(planned, component=waiting.component, plan=waiting.plan or {}, summary=waiting.summary)
 
 
-def approved(d: Draft, planned: PlannedStep, name: str, cause: str) -> bool:
-    """Whether the plan may begin now: none needs approval, or a person approved exactly this one in time (rule 20)."""
+def approved(d: Draft, planned: PlannedStep, name: str, cause: str, approvers: Sequence[Approver] = ()) -> bool:
+    """Whether the plan may begin now: none needs approval, or a person approved exactly this one in time (rule 20).
+
+    approvers: who may answer by a button, and who that is.
+    """
     if not needed(d, planned):
         return True
     waiting = _waiting(d, name, cause)
     if waiting is None:
         _ask(d, planned, name, cause)
         return False
-    answers = [a for a in d.incident.spec.approvals if (a.step, a.plan_digest) == (name, waiting.plan_digest)]
+    said = [a for a in d.incident.spec.approvals if (a.step, a.plan_digest) == (name, waiting.plan_digest)]
+    users = {a.id: a.user for a in approvers}
+    answers = [a for a in said if a.by in users or not re.fullmatch(SLACK_USER, a.by)]
     answer = answers[-1] if answers else None
     expired = waiting.approval_until is not None and d.now >= waiting.approval_until
-    lone = planned.two_persons and _lone(d, answers)
+    lone = planned.two_persons and _lone(d, answers, users)
     if answer is not None and answer.decision == "Approve" and not expired and not lone:
         d.put_step(waiting.model_copy(update={"approval_by": answer.by}))
         d.condition("NeedsApproval", False, "Approved", f"{name} was approved by {answer.by}")
@@ -67,9 +74,12 @@ def approved(d: Draft, planned: PlannedStep, name: str, cause: str) -> bool:
     return False
 
 
-def _lone(d: Draft, answers: Sequence[Approval]) -> bool:
-    """Whether fewer than two persons want it: whoever opened the incident is one, when that is known (rule 20)."""
-    last = {a.by: a.decision for a in answers}
+def _lone(d: Draft, answers: Sequence[Approval], users: Mapping[str, str]) -> bool:
+    """Whether fewer than two persons want it: whoever opened the incident is one, when that is known (rule 20).
+
+    Who answers by a button and by kubectl is one person all the same.
+    """
+    last = {users.get(a.by, a.by): a.decision for a in answers}
     opener = d.incident.metadata.annotations.get(CREATED_BY, "")
     return len({by for by, decision in last.items() if decision == "Approve"} | ({opener} if opener else set())) < 2
 

@@ -22,8 +22,8 @@ from .maintenance import open_span
 from .world import Quiet, Refusal, World
 
 NAMED = 8
-# What ends or takes an alert wakes nobody.
-NEVER_MUTED = ("Acknowledged", "Resolved")
+# What ends or takes an alert wakes nobody, nor does what the operator has done.
+NEVER_MUTED = ("Acknowledged", "Resolved", "Change")
 
 
 def quiets(windows: Iterable[MaintenanceWindow], stack: str, now: datetime) -> tuple[Quiet, ...]:

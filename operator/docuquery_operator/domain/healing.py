@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from ..api.common import HealMode
 from ..api.incident import Cause, Incident, IncidentStatus, Notification, Phase, Step, StepState
 from ..api.runbook import StepSpec
-from . import answers, approvals, lifecycle, outbox, rails, review, verification
+from . import alerts, answers, approvals, lifecycle, outbox, rails, review, verification
 from .causes import Confidence, Diagnosis
 from .draft import Draft, News
 from .rails import past
@@ -136,8 +136,9 @@ def watch_recovery(d: Draft, w: World) -> bool:
         return False
     _at_first_sight(d, w)
     until = verification.clear_until(d, w, w.runbook.verify)
-    if d.now >= until and w.streak is not None and w.streak.verdict.symptom is False:
-        lifecycle.close(d, "Recovered", f"recovered without an action of the operator: {verification.cause_name(d)}")
+    gone = d.now >= until and w.streak is not None and w.streak.verdict.symptom is False
+    if gone and not alerts.hold(d):
+        verification.over(d)
     return True
 
 
@@ -252,7 +253,7 @@ def remedy(d: Draft, w: World) -> bool:
     refusal = rails.first_refusal(candidate)
     if refusal is not None:
         lifecycle.blocked(d, refusal, name)
-    elif approvals.approved(d, planned, name, diagnosis.name):
+    elif approvals.approved(d, planned, name, diagnosis.name, w.stack.spec.approvers):
         _intend(d, w, planned, name, diagnosis.name)
     return True
 
@@ -388,6 +389,7 @@ def _fits(status: IncidentStatus) -> bool:
 STAGES: tuple[Stage, ...] = (
     lifecycle.closed_by_hand,
     outbox.channel_back,
+    alerts.all_ended,
     lifecycle.problem,
     verification.watch_step,
     verification.put_back,

@@ -16,6 +16,9 @@ FLAPPING_OPENINGS = 3
 FLAPPING_WITHIN = timedelta(minutes=30)
 
 BLOCKED_FOR = timedelta(minutes=5)
+WATCHDOG_SILENT = "WatchdogSilent"
+# Problems of an incident that only tells people: nothing probes for what it is about.
+NO_RUNBOOK = ("RunbookNotFound", WATCHDOG_SILENT)
 
 
 def open_incident(d: Draft, w: World) -> None:
@@ -33,7 +36,7 @@ def open_incident(d: Draft, w: World) -> None:
 
 def _settings(d: Draft, w: World) -> None:
     before = effects.paged_as(d.status) if d.status.severity is not None else None
-    severity = d.incident.spec.severity or (w.runbook.severity if w.runbook else before)
+    severity = d.incident.spec.severity or (w.runbook.severity if w.runbook else before or _without_runbook(d, w))
     d.update(
         severity=severity,
         component=w.component or d.status.component,
@@ -51,6 +54,12 @@ def _settings(d: Draft, w: World) -> None:
             _raised(d, paged, talk, known)
         return
     d.update(deadlines=escalation.deadlines(paged, talk, opened), escalation=escalation.path(paged, talk, opened))
+
+
+def _without_runbook(d: Draft, w: World) -> Severity | None:
+    """Nothing else says how bad an alert is, and without a severity nobody would be told."""
+    alone = bool(d.incident.spec.alerts) and w.problem is not None and w.problem.reason in NO_RUNBOOK
+    return Severity.P2 if alone else None
 
 
 def _raised(d: Draft, severity: Severity, talk: Communication, known: Deadlines) -> None:

@@ -11,12 +11,13 @@ from ..api.common import Severity, delta, format_time
 from ..api.communication import Communication
 from ..api.incident import Incident, IncidentStatus, Notification, Paging, Phase, Step
 from ..api.stack import Stack
-from . import effects, people
+from . import alerts, effects, people, threads
+from .buttons import Button
 from .redaction import redact
 from .report import durations
 from .review import WRITE_IT, lines_of
 
-Kind = Literal["trigger", "update", "acknowledge", "resolve"]
+Kind = Literal["trigger", "update", "acknowledge", "resolve", "change"]
 TITLE, LINE, TEXT = 150, 300, 2800
 STEPS_TOLD, NAMED = 4, 20
 KINDS: dict[str, Kind] = {
@@ -31,6 +32,7 @@ KINDS: dict[str, Kind] = {
     "Resolved": "resolve",
     "ReviewDue": "update",
     "FollowUpDue": "update",
+    "Change": "change",
 }
 GROUPS = {
     "onCall": "on call",
@@ -47,6 +49,8 @@ class Message:
 
     key: identity over all tries. alert: identity of the alert that it raises, takes or ends at a paging service.
     thread: what all messages of a round share. members: incidents that one message covers.
+    parent: where a channel keeps that thread, as one of its receipts says. button: what an answer is about, None when none
+    is wanted any more. taken: somebody has it already.
     """
 
     key: str
@@ -68,6 +72,9 @@ class Message:
     at: datetime
     links: tuple[tuple[str, str], ...] = ()
     members: tuple[str, ...] = ()
+    parent: str = ""
+    button: Button | None = None
+    taken: bool = False
 
 
 def message(incident: Incident, stack: Stack, note: Notification, now: datetime) -> Message:
@@ -95,6 +102,9 @@ def message(incident: Incident, stack: Stack, note: Notification, now: datetime)
         phase=status.phase.value,
         at=note.ordered_at or now,
         links=tuple((_line(k.text, 60), k.href) for k in talk.links),
+        parent=threads.parent(status, note.channel),
+        button=threads.button(incident, status),
+        taken=status.holds("Acknowledged"),
     )
 
 
@@ -127,6 +137,8 @@ def together(messages: Sequence[Message]) -> Message:
 
 
 def _title(incident: Incident, status: IncidentStatus, note: Notification, severity: Severity) -> str:
+    if note.what == "Change":
+        return _line(threads.change(incident, status, note), TITLE)
     name = incident.spec.title or incident.spec.type
     target = f" on {status.component}" if status.component else ""
     ack = status.acknowledgement
@@ -166,6 +178,8 @@ def _what(incident: Incident, status: IncidentStatus, stack: Stack, now: datetim
     ]
     if incident.spec.description:
         lines.append(f"Seen: {_line(incident.spec.description)}")
+    if incident.spec.alerts:
+        lines.append(f"Alerts: {_line(alerts.line(incident))}")
     if status.paging is not None:
         lines.append(_paging(status, status.paging))
     if cause is not None:

@@ -7,6 +7,9 @@ import hashlib
 LABEL_LIMIT = 63
 # Which object of ours another one was made for: `<plural>/<name>`.
 OWNER_ANNOTATION = "ops.docuquery.ai/owner"
+# Labels of an Incident: its Stack, and who has opened it.
+STACK_LABEL = "ops.docuquery.ai/stack"
+OPENED_BY_LABEL = "ops.docuquery.ai/opened-by"
 # On the leader Lease: when its holder has looked at a Stack last.
 LOOKED_ANNOTATION = "ops.docuquery.ai/stacks-looked-at"
 

@@ -30,6 +30,8 @@ KEPT = 60
 # A reminder that no channel has taken for so long has been overtaken by other means.
 REMINDER_WITHIN = timedelta(days=7)
 REMINDERS = ("ReviewDue", "FollowUpDue")
+# These call nobody: nobody waits for them by another way, or knows of the incident by them alone.
+SILENT = ("Acknowledged", "Resolved", "Change", *REMINDERS)
 SAFETY_LOOK = timedelta(seconds=15)
 
 
@@ -214,6 +216,7 @@ def _order(book: _Book) -> None:
         _reminders(book)
         return
     _answers(book)
+    _changes(book)
     if effects.muted(book.status):
         return
     for say in (_step, _people, _updates):
@@ -255,9 +258,18 @@ def _to_whoever_knows(book: _Book, what: str, prefix: str, wanted: Callable[[str
     for note in book.mine():
         place = (note.channel, "" if note.channel in SHARED else note.to)
         told = note.state != "NotNeeded" or note.attempts > 0 or note.what == "Step"
-        if told and wanted(note.channel) and note.what not in ("Acknowledged", "Resolved", *REMINDERS) and place not in seen:
+        if told and wanted(note.channel) and note.what not in SILENT and place not in seen:
             seen.add(place)
             book.put(what, f"{prefix}/{note.to}", note.to, [note.channel])
+
+
+def _changes(book: _Book) -> None:
+    """Whatever the operator does is a change at PagerDuty, which calls nobody."""
+    if "pagerduty" not in book.talk.channels or book.excluded == "pagerduty":
+        return
+    for step in book.status.steps:
+        if step.attempt_id and step.state.in_flight and step.round == book.status.round:
+            book.put("Change", f"r{book.status.round}/change-{step.attempt_id}", "", ["pagerduty"])
 
 
 def _step(book: _Book) -> None:
@@ -320,7 +332,7 @@ def _fail_over(book: _Book) -> None:
         groups.setdefault(note.key.rpartition("/")[0], []).append(note)
     for prefix, notes in groups.items():
         what, to = notes[0].what, notes[0].to
-        if what in ("Acknowledged", "Resolved", *REMINDERS) or any(n.state != "Failed" for n in notes):
+        if what in SILENT or any(n.state != "Failed" for n in notes):
             continue
         left = [c for c in book.usable(to) if c not in {n.channel for n in notes}]
         book.put(what, prefix, to, left[:1])

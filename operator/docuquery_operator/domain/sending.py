@@ -66,7 +66,7 @@ class Pace:
 
 def silent(channel: str, message: Message) -> bool:
     """It pages nobody: it only keeps an alert up to date."""
-    return channel in ALERTING and message.kind in ("acknowledge", "resolve")
+    return channel in ALERTING and message.kind in ("acknowledge", "resolve", "change")
 
 
 def may_join(channel: str, first: Message, other: Message) -> bool:

@@ -8,7 +8,7 @@ from ..api.common import delta
 from ..api.incident import IncidentStatus, Phase, Step, StepState, UndoState
 from ..api.runbook import StepSpec, Verify
 from ..api.stack import Stack
-from . import rails
+from . import alerts, rails
 from .draft import Draft
 from .lifecycle import blocked, close, needs_human
 from .rails.candidate import AUTOMATIC_PHASE
@@ -198,10 +198,21 @@ def _hold(d: Draft, w: World, verify: Verify, step: Step, settled: datetime) -> 
     if w.streak is None or w.streak.verdict.symptom is not False:
         return
     finish(d, step, StepState.HEALED, f"the symptom stayed away for {_words(d.now - (since or d.now))}")
+    if alerts.hold(d):
+        return
     if step.attempt_id:
-        close(d, "Healed", f"healed by {step.name}: {cause_name(d)}")
+        over(d)
     else:
         close(d, "Recovered", f"recovered by itself while waiting: {cause_name(d)}")
+
+
+def over(d: Draft) -> None:
+    """The symptom has stayed away: by the last step that has healed in this round, or by itself."""
+    mine = [s for s in d.status.steps if s.round == d.status.round and s.attempt_id and s.state is StepState.HEALED]
+    if mine:
+        close(d, "Healed", f"healed by {mine[-1].name}: {cause_name(d)}")
+    else:
+        close(d, "Recovered", f"recovered without an action of the operator: {cause_name(d)}")
 
 
 def clear_until(d: Draft, w: World, verify: Verify) -> datetime:

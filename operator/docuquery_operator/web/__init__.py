@@ -1,1 +1,1 @@
-"""What people and programs outside see: processes of their own, which read and never act."""
+"""What people and programs outside see, and what they say: processes of their own, which never act."""

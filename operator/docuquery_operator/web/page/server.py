@@ -84,9 +84,8 @@ def health(app: web.Application, missing: Callable[[], str]) -> None:
     app.router.add_get("/readyz", ready)
 
 
-# Weak tags: the same document is sent packed and plain.
 def _answer(request: web.Request, found: Document, status: int) -> web.Response:
-    headers: dict[str, str] = {**SECURITY, **_sharing(found), "Cache-Control": CACHE, "ETag": f'W/"{found.digest}"'}
+    headers: dict[str, str] = {**SECURITY, **_sharing(found), "Cache-Control": CACHE, "ETag": f'"{found.digest}"'}
     headers |= {"Vary": "Accept-Encoding", "Content-Type": found.type}
     if status == 200 and any(e.value in (found.digest, "*") for e in request.if_none_match or ()):
         headers.pop("Content-Type")
