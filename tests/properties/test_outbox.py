@@ -22,7 +22,14 @@ START = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 CHANNELS = ("slack", "pagerduty", "phone", "email", "webhook")
 TALK = Communication.model_validate(
     {
-        "contacts": {"onCall": ["a@example.org"], "teamLead": ["b@example.org"], "stakeholders": ["s@example.org"]},
+        "contacts": {
+            "onCall": ["a@example.org"],
+            "teamLead": ["b@example.org"],
+            # Whom no mail reaches is never told by mail alone, however long one waits.
+            "engineeringManager": ["m@example.org"],
+            "cto": ["c@example.org"],
+            "stakeholders": ["s@example.org"],
+        },
         "channels": {c: {"secretRef": {"secretName": c}} for c in CHANNELS},
     }
 )

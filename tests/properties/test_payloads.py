@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from docuquery_operator.adapters.channels import mail, pagerduty, slack, webhook
+from docuquery_operator.adapters.channels import mail, pagerduty, slack_blocks, webhook
 from docuquery_operator.api.common import LocalRef, ObjectMeta, SecretRef, Severity
 from docuquery_operator.api.communication import ChannelRef, Communication, ContactGroups, Link
 from docuquery_operator.api.incident import (
@@ -24,8 +25,9 @@ from docuquery_operator.api.incident import (
     Times,
 )
 from docuquery_operator.api.stack import Stack, StackSpec
+from docuquery_operator.domain.buttons import VALUE_LIMIT, Button
 from docuquery_operator.domain.messages import KINDS, Message, message, together
-from tests.fakes.sinks import checked_pagerduty, checked_slack
+from tests.fakes.sinks import checked_change, checked_pagerduty, checked_slack
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 TEXT = st.one_of(
@@ -59,13 +61,24 @@ MESSAGES = st.builds(
         tuple
     ),
     members=st.lists(st.text(max_size=253), max_size=300).map(tuple),
+    taken=st.booleans(),
+    button=st.none()
+    | st.builds(
+        Button,
+        namespace=st.text(max_size=63),
+        incident=TEXT,
+        uid=st.text(max_size=36),
+        round=st.integers(1, 10**6),
+        step=st.text(max_size=63),
+        digest=st.sampled_from(["", "0123456789ab"]),
+    ),
 )
 
 
 @settings(max_examples=300, deadline=None)
 @given(MESSAGES)
 def test_slack_takes_it_and_nobody_is_called_who_is_no_contact(sent: Message) -> None:
-    body = slack.payload(sent)
+    body = slack_blocks.payload(sent)
     assert checked_slack(body) == []
     text = json.dumps(body)
     assert "<!channel>" not in text
@@ -74,8 +87,27 @@ def test_slack_takes_it_and_nobody_is_called_who_is_no_contact(sent: Message) ->
 
 @settings(max_examples=300, deadline=None)
 @given(MESSAGES)
+def test_slack_takes_buttons_and_they_come_back_as_they_were(sent: Message) -> None:
+    body = slack_blocks.payload(sent, buttons=True)
+    assert checked_slack(body) == []
+    values = {e["value"] for b in body["blocks"] if b["type"] == "actions" for e in b["elements"]}
+    for value in values:
+        assert sent.button is not None
+        named = all((sent.button.namespace, sent.button.incident, sent.button.uid))
+        assert Button.read(value) == (sent.button if named else None)
+
+
+def test_the_longest_names_of_kubernetes_fit_a_button() -> None:
+    longest = Button("n" * 63, "i" * 253, "u" * 36, 10**6, "s" * 63, "0123456789ab")
+    assert Button.read(longest.value()) == longest
+    assert len(longest.value()) <= VALUE_LIMIT
+
+
+@settings(max_examples=300, deadline=None)
+@given(MESSAGES)
 def test_pagerduty_takes_it(sent: Message) -> None:
     assert checked_pagerduty(pagerduty.payload(sent, "R" * 32)) == []
+    assert checked_change(pagerduty.payload(dataclasses.replace(sent, kind="change"), "R" * 32)) == []
 
 
 @settings(max_examples=200, deadline=None)
@@ -131,8 +163,8 @@ def test_whatever_an_incident_holds_its_message_is_short_and_without_secrets(
     assert len(found.title) <= 150
     assert len(found.text) <= 2800
     assert "marker-5d1f" not in found.title + found.text
-    if what != "StakeholderUpdate":
+    if what not in ("StakeholderUpdate", "ReviewDue", "FollowUpDue"):
         for part in ("What: ", "Since: ", "State: ", "Tried: restart: NotHealed", "Look: kubectl"):
             assert part in found.text
         assert ("Acknowledge: kubectl" in found.text) == (phase is not Phase.RESOLVED)
-    assert checked_slack(slack.payload(together([found, found]))) == []
+    assert checked_slack(slack_blocks.payload(together([found, found]))) == []

@@ -39,6 +39,20 @@ class Poster:
         now: float = 0.0,
     ) -> Receipt:
         """One try. ca: certificates to trust instead of the system's; now: seconds since 1970, for dates in Retry-After."""
+        return (await self.exchange(url, body, headers, timeout, ca, plain_allowed, now))[0]
+
+    async def exchange(
+        self,
+        url: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        timeout: float,
+        ca: str = "",
+        plain_allowed: bool = False,
+        now: float = 0.0,
+        read: int = BODY_READ,
+    ) -> tuple[Receipt, bytes]:
+        """The same, and the first so many bytes of the answer."""
         host, port, schemes = *_target(url), ("https", "http") if plain_allowed else ("https",)
         if urlsplit(url).scheme not in schemes:
             raise SetupError(f"url must begin with {' or '.join(f'{s}://' for s in schemes)}")
@@ -55,15 +69,23 @@ class Poster:
                     ) as session,
                     session.post(url, data=body, headers=headers, allow_redirects=False) as response,
                 ):
-                    await response.content.read(BODY_READ)
-                    return _receipt(response.status, response.headers.get("Retry-After", ""), now)
+                    found = await _beginning(response, read)
+                    return _receipt(response.status, response.headers.get("Retry-After", ""), now), found
             # Both are also ValueErrors; so the order matters.
             except aiohttp.ClientConnectorCertificateError:
-                return Receipt(False, "the server's certificate is not trusted", hard=True)
+                return Receipt(False, "the server's certificate is not trusted", hard=True), b""
             except (aiohttp.InvalidURL, ValueError) as problem:
                 raise SetupError("url cannot be used") from problem
             except aiohttp.ClientError as problem:
-                return Receipt(False, type(problem).__name__)
+                return Receipt(False, type(problem).__name__), b""
+
+
+async def _beginning(response: aiohttp.ClientResponse, size: int) -> bytes:
+    """One read gives what has come so far, so it takes several."""
+    found = b""
+    while len(found) < size and (piece := await response.content.read(size - len(found))):
+        found += piece
+    return found
 
 
 class _Checked(AbstractResolver):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,6 +31,8 @@ class PagerDuty:
         if len(routing) != 32 or not routing.isalnum():
             raise SetupError("routingKey must be the 32 letters and digits of an Events API v2 integration")
         url = secret.get("url", "").strip() or ENQUEUE
+        if message.kind == "change":
+            url = re.sub(r"/v2/enqueue/?$", "/v2/change/enqueue", url)
         body = json.dumps(payload(message, routing)).encode()
         headers = {"Content-Type": "application/json"}
         return await self._poster.post(url, body, headers, timeout, ca=secret.get("ca.crt", ""))
@@ -37,6 +40,8 @@ class PagerDuty:
 
 def payload(message: Message, routing_key: str) -> dict[str, Any]:
     """The JSON that PagerDuty takes; what nobody needs to be called for updates the alert."""
+    if message.kind == "change":
+        return _change(message, routing_key)
     event = {
         "routing_key": routing_key,
         "event_action": ACTIONS.get(message.kind, "trigger"),
@@ -66,5 +71,19 @@ def payload(message: Message, routing_key: str) -> dict[str, Any]:
             "custom_details": details,
         },
         "client": "DocuQuery operator",
+        "links": [{"href": href, "text": text} for text, href in message.links],
+    }
+
+
+def _change(message: Message, routing_key: str) -> dict[str, Any]:
+    """A change event: what the operator does, beside the alerts and without a call."""
+    return {
+        "routing_key": routing_key,
+        "payload": {
+            "summary": message.title[:SUMMARY] or message.incident,
+            "source": f"{message.namespace}/{message.stack}",
+            "timestamp": message.at.isoformat(),
+            "custom_details": {"incident": f"{message.namespace}/{message.incident}", "key": message.key},
+        },
         "links": [{"href": href, "text": text} for text, href in message.links],
     }
