@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from docuquery_operator.domain.backups.report import Result, parsed
 from docuquery_operator.domain.task_requests import RotateRequest
 from docuquery_operator.mover.contracts import silent
 from docuquery_operator.mover.logs import journal, space
@@ -222,12 +223,33 @@ async def test_all_files_in_words_and_figures(folder: Path) -> None:
 
 async def test_told_to_end_it_stops_between_two_files(folder: Path) -> None:
     for number in range(3):
-        (folder / f"{number}.log").write_bytes(os.urandom(30_000_000))
+        (folder / f"{number}.log").write_bytes(b"line\n" * 50_000)
     asked = RotateRequest(attempt_id="t", folders=[str(folder)], pattern="*.log", stamp="s", keep=2)
-    work = asyncio.create_task(rotate_all(asked, silent))
-    await asyncio.sleep(0.1)
-    work.cancel()
+    loop = asyncio.get_running_loop()
+
+    def reported(_step: str, number: int, _total: int) -> None:
+        # In its thread, before the second file: the pod is told to end.
+        if number == 1:
+            loop.call_soon_threadsafe(work.cancel)
+            time.sleep(0.3)
+
+    work = asyncio.create_task(rotate_all(asked, reported))
     found = await work
     assert (found.state, "stopped before its end" in found.summary) == ("Aborted", True)
-    assert found.figures["rotated"] != 3
-    assert (await rotate_all(asked, silent)).figures["rotated"] == 3
+    assert found.figures["rotated"] == 1
+    assert (await rotate_all(asked, silent)).figures["rotated"] == 2
+
+
+def test_as_its_job_runs_it(folder: Path, tmp_path: Path) -> None:
+    (folder / "a.log").write_bytes(b"line\n" * 50_000)
+    asked = RotateRequest(attempt_id="t", folders=[str(folder)], pattern="*.log", stamp="s", keep=2)
+    file = tmp_path / "request.json"
+    file.write_text(asked.model_dump_json(by_alias=True))
+    command = [sys.executable, "-m", "docuquery_operator.mover", "--request", str(file)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    last = parsed(done.stdout.splitlines())[-1]
+    assert isinstance(last, Result)
+    assert last.outcome is not None
+    assert (last.outcome.state, last.outcome.figures["rotated"]) == ("Succeeded", 1)
