@@ -24,7 +24,7 @@ STYLE = """
 :root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem}
 h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem;border-bottom:1px solid}
 table{border-collapse:collapse;width:100%}th,td{text-align:left;vertical-align:top;padding:.25rem .6rem .25rem 0;
-border-bottom:1px solid #8886}td{overflow-wrap:anywhere}.scroll{overflow-x:auto}
+border-bottom:1px solid #8886}th,td{overflow-wrap:anywhere}
 .missing{border-left:4px double;padding-left:.8rem}
 @media print{body{margin:0;max-width:none}}
 """
@@ -178,7 +178,7 @@ def _table(head: Sequence[str] | None, rows: Iterable[Sequence[str]], none: str)
         for row in filled
     )
     heading = f"<thead><tr>{columns}</tr></thead>" if head else ""
-    return f'<div class="scroll"><table>{heading}<tbody>{lines}</tbody></table></div>'
+    return f"<table>{heading}<tbody>{lines}</tbody></table>"
 
 
 def _at(value: datetime) -> str:

@@ -17,6 +17,7 @@ Observe = Callable[[Key, str, float], None]
 LONGEST_BACKOFF = 300.0
 REFUSED_AFTER = 30.0
 REREADS = 5
+HEAD_START = 2.0
 
 
 class WorkQueue:
@@ -48,9 +49,8 @@ class WorkQueue:
         self._wake.set()
 
     def first(self, key: Key) -> None:
-        """Run the key before all that is due."""
-        self._due[key] = float("-inf")
-        self._wake.set()
+        """Run the key before what has become due just now; what has waited for longer, as a new page, still comes first."""
+        self.add(key, -HEAD_START)
 
     def knows(self, key: Key) -> bool:
         """Whether the key is due or running."""

@@ -395,7 +395,7 @@ def test_each_pass_is_reported_with_its_result_and_time() -> None:
     assert seen == [("a", r, 0.25) for r in ("conflict", "transient", "unavailable", "refused", "error", "success")]
 
 
-def test_a_receipt_is_written_before_all_that_is_due_and_reads_again_at_once() -> None:
+def test_a_receipt_is_written_before_what_has_just_become_due_and_reads_again_at_once() -> None:
     async def story() -> Recorder:
         queue, seen = WorkQueue(), Recorder({A: [Conflict("somebody wrote first")]})
         for key in (B, C):
@@ -406,3 +406,17 @@ def test_a_receipt_is_written_before_all_that_is_due_and_reads_again_at_once() -
         return seen
 
     assert [key for _, key in run(story()).runs] == [A, A, B, C]
+
+
+def test_a_receipt_does_not_overtake_what_has_waited_for_long() -> None:
+    async def story() -> Recorder:
+        queue, seen = WorkQueue(), Recorder()
+        queue.add(B)
+        await asyncio.sleep(3.0)
+        queue.add(C)
+        queue.first(A)
+        with workers(queue, seen):
+            await asyncio.sleep(1.0)
+        return seen
+
+    assert [key for _, key in run(story()).runs] == [B, A, C]
