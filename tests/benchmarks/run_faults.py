@@ -1,5 +1,5 @@
 """The benchmarks of faults: how soon they are noticed (B1), how soon all is well again (B2), what looking costs (B6), and a storm of
-pages with a dead, a slow and a busy channel and the operator killed in it (B12).
+pages with a dead, a slow and a busy channel and the operator killed in it, a few times and at every kind of write and send (B12).
 
 `make bench`, or `python tests/benchmarks/run_faults.py [--quick]`. All of it rests on time, so it is told as met or not and decides
 nothing; a false alarm or a lost page ends with 1.
@@ -17,9 +17,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.benchmarks import detect_rounds, page_rounds, probe_rounds, recover_rounds, report, subjects
 from tests.benchmarks.services import serving
 from tests.harness.apiserver import CHECKOUT, install_crds, start_apiserver
+from tests.kill import page_storm
 
 RESULT = CHECKOUT / "build" / "bench.json"
-PARTS = ("detect", "recover", "probes", "pages")
+PARTS = ("detect", "recover", "probes", "pages", "killed")
 
 
 def main() -> int:
@@ -46,6 +47,11 @@ def main() -> int:
                 install_crds(server)
                 size = (60, (3.0,)) if options.quick else (500, (3.0, 20.0, 35.0))
                 found += page_rounds.rows(asyncio.run(page_rounds.measure(server, folder, *size)))
+        if "killed" in wanted:
+            with start_apiserver() as server:
+                install_crds(server)
+                often = (40, 1, 12) if options.quick else (500, 2, 80)
+                found += page_storm.rows(*asyncio.run(page_storm.run(server, "killed", folder, *often, within=500.0)))
         if "probes" in wanted:
             looks = (200, 30, 1) if options.quick else (1000, 100, 3)
             found += asyncio.run(probe_rounds.measure(servers, *looks))
@@ -55,7 +61,11 @@ def main() -> int:
     missed = [row.id for row in found if row.met is False]
     if missed:
         print(f"missed: {', '.join(missed)}", file=sys.stderr)
-    return 1 if any("false-alarms" in name or name in ("page-lost", "page-most") for name in missed) else 0
+    return (
+        1
+        if any("false-alarms" in name or name in ("page-lost", "page-most", "kill-lost", "kill-doubled") for name in missed)
+        else 0
+    )
 
 
 if __name__ == "__main__":
