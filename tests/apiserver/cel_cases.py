@@ -232,6 +232,8 @@ WINDOW = [
     Case("MaintenanceWindow", "healing: Runbooks goes with runbooks, the incident types that may be healed, such as [RedisConnection]",
          {"effects": {"healing": "Block", "runbooks": ["RedisConnection"]}},
          {"effects": {"healing": "Runbooks", "runbooks": ["RedisConnection"]}}),
+    Case("MaintenanceWindow", TYPE_NAME, {"effects": {"healing": "Runbooks", "runbooks": ["redis down"]}},
+         {"effects": {"healing": "Runbooks", "runbooks": ["RedisDown"]}}),
     Case("MaintenanceWindow", "pierce has a meaning only with paging: Mute or Downgrade",
          {"effects": {"paging": "None", "pierce": ["P0"]}}, {"effects": {"pierce": ["P0"]}}),
     Case("MaintenanceWindow", "maxExtension has a meaning only with overrun: Extend",

@@ -28,6 +28,9 @@ VARIABLES: dict[tuple[str, str], tuple[Kind, ...]] = {
     ("catalogue/actions/scale_workload.py", "WORKLOADS[ref['kind']]"): WORKLOADS,
     ("catalogue/actions/scale_workload.py", "_kind(plan)"): (*WORKLOADS, *SCALERS),
     ("catalogue/actions/limits.py", "WORKLOADS[plan['kind']]"): WORKLOADS,
+    ("catalogue/tasks/image_rollout.py", "self._kind"): WORKLOADS,
+    ("catalogue/tasks/rotate_logs.py", "WORKLOADS[ref.kind]"): WORKLOADS,
+    ("catalogue/tasks/update_images.py", "WORKLOADS[ref.kind]"): WORKLOADS,
     ("catalogue/put_back.py", "kind"): (*WORKLOADS, *SCALERS),
     ("controllers/temporary.py", "kind"): (*WORKLOADS, *SCALERS),
     ("controllers/invalid.py", "kind"): (
