@@ -32,7 +32,7 @@ border-left:.3rem dotted var(--soft);overflow-wrap:anywhere}.findings .critical{
 .figures dd{margin:0;font-weight:600;font-variant-numeric:tabular-nums}figure{margin:1rem 0}
 .scroll{overflow-x:auto;margin:1rem 0}table{border-collapse:collapse;font-size:.9rem;min-width:40%}
 caption{text-align:left;font-weight:600;padding:.2rem 0}th,td{text-align:left;vertical-align:top;padding:.25rem .6rem;
-border-bottom:1px solid var(--line);overflow-wrap:anywhere;min-width:5.5rem;max-width:32rem}
+border-bottom:1px solid var(--line);overflow-wrap:anywhere;min-width:7rem;max-width:32rem}
 thead th{border-bottom:2px solid var(--ink);overflow-wrap:normal}th[scope=row]{font-weight:500;min-width:8rem}
 th.n,td.n,.points th,.points td{min-width:0}td.n,.points td{text-align:right;white-space:nowrap}th.n{text-align:right}
 td.n,.points td{font-variant-numeric:tabular-nums}
