@@ -30,6 +30,7 @@ PREFIXES = {
     "incidents": OURS,
     "stacks": OURS,
     "runbooks": OURS,
+    "maintenancewindows": OURS,
     "backupjobs": OURS,
     "restorejobs": OURS,
     "jobs": "/apis/batch/v1",
@@ -177,7 +178,8 @@ class Namespace:
 
     def create(self, plural: str, body: Mapping[str, Any]) -> JSON:
         """POST."""
-        made: JSON = request("POST", self.path(plural), dict(body))
+        made: JSON | None = request("POST", self.path(plural), dict(body))
+        assert made is not None, f"nothing serves {self.path(plural)}"
         return made
 
     def patch(self, plural: str, name: str, body: Any, subresource: str = "", content: str = MERGE) -> JSON:
