@@ -205,9 +205,6 @@ ALERTMANAGER = [
 ]  # fmt: skip
 
 WINDOW = [
-    Case("MaintenanceWindow", TYPE_NAME,
-         {"effects": {"healing": "Runbooks", "runbooks": ["redis is down"]}},
-         {"effects": {"healing": "Runbooks", "runbooks": ["RedisIsDown"]}}),
     Case("MaintenanceWindow", "schedule needs exactly one of cron, rrule and at",
          {"schedule": {"at": START}}, {"schedule": {"cron": None, "at": START}}),
     Case("MaintenanceWindow", CRON, {"schedule": {"cron": "0 0 3 * * 0"}}, {"schedule": {"cron": "*/15 1-5 * JAN,JUL MON#2"}}),

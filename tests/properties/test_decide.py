@@ -341,11 +341,20 @@ def check_bounds(plan: Plan) -> None:
     assert len(in_flight(plan.status)) <= 1
 
 
+def next_reminder(plan: Plan) -> datetime | None:
+    """Days later, what asks for the review of a grave incident; nothing else looks at one that is over."""
+    known = plan.status.review.reminders if plan.status.review else []
+    due = min((r.due_at for r in known if r.told_at is None), default=None)
+    ended = plan.status.times.resolved_at
+    assert due is None or (ended is not None and due - ended > timedelta(days=1))
+    return due
+
+
 def check_next_look(story: Story, world: World, plan: Plan) -> None:
     over = plan.status.phase is Phase.RESOLVED
     assert not over or plan.advance is None
     if over and not (world.failed_lookups and ids(plan.status)):
-        assert plan.look_again is None
+        assert plan.look_again == next_reminder(plan)
     elif not over:
         assert plan.look_again is not None
         assert story.now < plan.look_again <= story.now + IDLE
@@ -627,6 +636,7 @@ def test_an_end_whose_verdict_may_not_have_reached_the_ledger_is_looked_at_again
     story.status = stored(plan.status)
     again = story.decide(story.world(replace(end, failed=())))
     assert [(s.component, s.outcome) for s in again.settle] == [("postgres", "Healed")]
-    assert again.look_again is None
+    assert again.look_again == next_reminder(again)
     story.now += timedelta(minutes=11)
-    assert story.decide(replace(story.world(end), ledgers={})).look_again is None
+    late = story.decide(replace(story.world(end), ledgers={}))
+    assert late.look_again == next_reminder(late)

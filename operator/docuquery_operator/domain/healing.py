@@ -100,8 +100,9 @@ def _plan(d: Draft, world: World) -> Plan:
 def _look_again(d: Draft, world: World) -> datetime | None:
     """Once it is over and everybody was told, only for a reminder; by itself an open one is looked at again soon."""
     telling = world.stack is not None and any(n.unfinished for n in d.status.notifications)
-    busy = d.status.phase is not Phase.RESOLVED or telling or _may_be_open(d, world)
-    return min((t for t in d.looks if t > d.now), default=d.now + IDLE if busy else None)
+    if d.status.phase is not Phase.RESOLVED or telling or _may_be_open(d, world):
+        return min((t for t in d.looks if t > d.now), default=d.now + IDLE)
+    return review.next_reminder(d)
 
 
 def _may_be_open(d: Draft, world: World) -> bool:

@@ -146,6 +146,12 @@ def _told(d: Draft, reminders: Sequence[Reminder]) -> list[Reminder]:
     return [r.model_copy(update={"told_at": d.now}) if r in due else r for r in reminders]
 
 
+def next_reminder(d: Draft) -> datetime | None:
+    """When the next reminder is due, None without one."""
+    waiting = d.status.review.reminders if d.status.review else []
+    return min((r.due_at for r in waiting if r.told_at is None and r.due_at > d.now), default=None)
+
+
 def lines_of(incident: Incident, now: datetime) -> list[str]:
     """Follow-ups that are open and due, for the reminder."""
     found = []
