@@ -175,7 +175,8 @@ def judge(sinks: Sinks, killer: Killer, found: Sequence[JSON]) -> Verdict:
     first: dict[tuple[str, str, str], float] = {}
     for body, at in zip(sinks.webhook.taken, sinks.webhook.times, strict=True):
         came[body["key"]].append(at)
-        first.setdefault((body["incident"], body["what"], body["to"]), at)
+        # The end goes to whoever was told first, whichever group that was.
+        first.setdefault((body["incident"], body["what"], "" if body["what"] == "Resolved" else body["to"]), at)
     owed = [(i["metadata"]["name"], what, to, due) for i in found for what, to, due in _owed(i, killer)]
     late = [
         first[name, what, to] - killer.awake_from(due, first[name, what, to])
@@ -204,13 +205,15 @@ def _owed(incident: JSON, killer: Killer) -> Iterator[tuple[str, str, float]]:
         missed = not entry.get("orderedAt") and killer.awake_from(due, ended) >= ended - 3.0
         if due < ended and not entry.get("superseded") and not missed and not _answered(status, entry):
             yield "Step", entry["to"], due
-    yield "Resolved", "onCall", ended
+    yield "Resolved", "", ended
 
 
 def _answered(status: JSON, entry: JSON) -> bool:
-    ack = status.get("acknowledgement")
-    stops = entry.get("unless", "Acknowledged") == "Acknowledged" and not entry.get("orderedAt")
-    return stops and ack is not None and seconds(ack["at"]) <= seconds(entry["dueAt"]) + 5
+    """Somebody took it before the call got through: then it is held, ordered or not."""
+    notes = status.get("notifications") or []
+    told = any((n["what"], n["to"], n["channel"], n["state"]) == ("Step", entry["to"], "webhook", "Sent") for n in notes)
+    stops = entry.get("unless", "Acknowledged") == "Acknowledged" and not told
+    return bool(stops and status.get("acknowledgement"))
 
 
 def _without_kill(came: dict[str, list[float]], kills: Sequence[float]) -> Iterator[str]:
