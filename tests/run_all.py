@@ -14,7 +14,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 BIN = CHECKOUT / ".venv" / "bin"
 PYTEST = [str(BIN / "pytest"), "-q"]
 SCENARIOS = (
-    *("test_noise", "test_scenarios", "test_people", "test_detection", "test_redis", "test_thresholds"),
+    *("test_noise", "test_maintenance", "test_scenarios", "test_people", "test_detection", "test_redis", "test_thresholds"),
     *("test_vector", "test_background", "test_two_faults", "test_api", "test_ratelimit"),
 )
 # Where node is there without Debian's packages, those would only stand in its way.
@@ -74,6 +74,7 @@ def stages() -> list[Stage]:
                 [str(BIN / "python"), "-m", "tests.e2e.again", *existing(*(f"e2e/{name}.py" for name in SCENARIOS))],
                 [str(BIN / "python"), "-m", "tests.e2e.table"],
             ),
+            ("prometheus-alertmanager",),
         ),
         Stage("kill", ([*PYTEST, "-s", *existing("kill")],)),
     ]

@@ -40,5 +40,6 @@ SCENARIOS = (
     "e2e-noise",
     "e2e-one-abuser",
     "e2e-organic-growth",
+    "e2e-maintenance",
     "e2e-backup",
 )

@@ -67,7 +67,7 @@ class StackNamespace:
 
     def remove(self) -> None:
         """Delete the workloads and all that tests made, but keep the namespace and the operator's rights in it."""
-        ours = "incidents,stacks,runbooks,backupjobs,restorejobs"
+        ours = "incidents,maintenancewindows,stacks,runbooks,backupjobs,restorejobs"
         for kind in (ours, "statefulsets,deployments,jobs,services,networkpolicies,pdb"):
             kubectl("-n", self.name, "delete", kind, "--all", "--wait=false", "--ignore-not-found")
         kubectl("-n", self.name, "delete", "pods", "--all", "--grace-period=0", "--force", "--wait=false", check=False)
