@@ -15,7 +15,7 @@ BIN = CHECKOUT / ".venv" / "bin"
 PYTEST = [str(BIN / "pytest"), "-q"]
 SCENARIOS = (
     *("test_noise", "test_maintenance", "test_scenarios", "test_people", "test_detection", "test_redis", "test_thresholds"),
-    *("test_vector", "test_background", "test_two_faults", "test_api", "test_ratelimit"),
+    *("test_vector", "test_background", "test_two_faults", "test_api", "test_ratelimit", "test_maintenance_tasks"),
 )
 # Where node is there without Debian's packages, those would only stand in its way.
 NODE = () if shutil.which("npm") else ("nodejs", "npm")

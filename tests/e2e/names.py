@@ -42,4 +42,5 @@ SCENARIOS = (
     "e2e-organic-growth",
     "e2e-maintenance",
     "e2e-backup",
+    "e2e-maintenance-tasks",
 )
