@@ -16,7 +16,7 @@ from docuquery_operator.api.stack import Budget, Healing
 from docuquery_operator.catalogue.actions import ACTIONS
 from docuquery_operator.catalogue.actions.scale_workload import LONGEST, SHORTEST, ScaleParameters
 from docuquery_operator.controllers.evidence import COLLECT_SECONDS
-from docuquery_operator.domain import approvals, detection, healing, lifecycle, rails, scaling
+from docuquery_operator.domain import approvals, bounds, detection, lifecycle, rails, scaling
 from docuquery_operator.domain.expressions import MACROS_ALLOWED
 from docuquery_operator.domain.ledger import LEASE_FOR
 from docuquery_operator.domain.rails import candidate, past, target
@@ -98,7 +98,7 @@ def test_the_figures_are_those_of_the_code() -> None:
         "25": f"+{scaling.STEP_PERCENT} % or +{scaling.SMALL_STEP}, {scaling.MOST_TIMES}x",
         "32": f"{EVIDENCE_LIMIT // 1024} KiB, {COLLECT_SECONDS:.0f} s",
         "33": f"calls {_pace('phone')} and {_words(LIMITS['phone'].spacing)} apart, chat 1/s, mail and pages {_pace('email')}",
-        "34": f"{healing.STATUS_LIMIT // 1024} KiB, timeline {TIMELINE_KEPT}, decisions {DECISIONS_KEPT}",
+        "34": f"{bounds.STATUS_LIMIT // 1024} KiB, timeline {TIMELINE_KEPT}, decisions {DECISIONS_KEPT}",
     }
     assert (_pace("pagerduty"), LIMITS["slack"].spacing) == (_pace("email"), timedelta(seconds=1))
     assert cooldowns == {"10m", "5m", "2m", "30m"}

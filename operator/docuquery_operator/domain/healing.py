@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -11,6 +10,7 @@ from ..api.common import HealMode
 from ..api.incident import Cause, Incident, IncidentStatus, Notification, Phase, Step, StepState
 from ..api.runbook import StepSpec
 from . import alerts, answers, approvals, lifecycle, outbox, rails, review, verification
+from .bounds import bounded
 from .causes import Confidence, Diagnosis
 from .draft import Draft, News
 from .rails import past
@@ -20,7 +20,6 @@ from .world import PlannedStep, Refusal, Risk, World
 IDLE = timedelta(seconds=15)
 AT_ONCE = timedelta(milliseconds=20)
 SETTLE_WITHIN = timedelta(minutes=10)
-STATUS_LIMIT = 64 * 1024
 # A cause that changes from round to round must not keep the incident from being worked on for ever.
 UNSTABLE_ROUNDS = 4
 # Figures over several rounds, such as how long searches take, are there from the third one on after a start.
@@ -367,24 +366,6 @@ def _passive(d: Draft, step: Step, planned: PlannedStep) -> None:
         d.summary(planned.summary)
     d.put_step(step.model_copy(update=changes))
     d.look(timedelta(seconds=1))
-
-
-def bounded(status: IncidentStatus) -> IncidentStatus:
-    """Rule 34: at most 64 KiB. Plans of steps that are over go first, then the oldest lines of the timeline."""
-    for index, step in enumerate(status.steps):
-        if _fits(status):
-            return status
-        if step.state.final and step.plan and not step.plan.get("note") and not step.undo:
-            steps = [*status.steps]
-            steps[index] = step.model_copy(update={"plan": None})
-            status = status.model_copy(update={"steps": steps})
-    while not _fits(status) and len(status.timeline) > 1:
-        status = status.model_copy(update={"timeline": status.timeline[len(status.timeline) // 4 + 1 :]})
-    return status
-
-
-def _fits(status: IncidentStatus) -> bool:
-    return len(json.dumps(status.to_wire()).encode()) <= STATUS_LIMIT
 
 
 STAGES: tuple[Stage, ...] = (
