@@ -22,8 +22,9 @@ from docuquery_operator.domain.names import LOOKED_ANNOTATION
 from docuquery_operator.web.mirror.settings import MirrorSettings
 from docuquery_operator.web.page.settings import PageSettings
 from tests.chart.helm import CHECKOUT, NAMESPACE, RELEASE, Object, of_kind, pods, render, template
+from tests.harness import sick
 from tests.harness.apiserver import ApiServer, install_crds
-from tests.harness.operator import HostOperator
+from tests.harness.operator import HostOperator, settings
 from tests.page import world
 
 pytestmark = pytest.mark.timeout(300)
@@ -299,6 +300,30 @@ def test_the_page_on_a_real_api_server_with_exactly_its_rights(server: ApiServer
     ):
         answer = server.kubectl("auth", "can-i", verb, what, "-n", world.NAMESPACE, who)
         assert answer.stdout.strip() == "no", (verb, what)
+
+
+@pytest.mark.apiserver
+def test_the_operator_tells_the_page_what_it_sees(server: ApiServer, running: Running, tmp_path: Path) -> None:
+    """Uptime and the last look are written by the real operator, taken by the real API server, and shown."""
+    sick.stack(server, world.NAMESPACE, "real")
+    running.until(lambda: running.get("readyz")[0] == 200)
+    environ = settings(server.kubeconfig, world.NAMESPACE, "operator-1")
+    environ |= {"DOCUQUERY_NAMESPACE": NAMESPACE, "DOCUQUERY_LEASE_NAME": RELEASE}
+    operator = HostOperator(environ, tmp_path / "operator.log")
+    began = datetime.now(UTC)
+    operator.start()
+    try:
+        running.until(lambda: running.headline() in ("All services are down", "Some services are down"), 60)
+        found = server.request("GET", f"/apis/ops.docuquery.ai/v1alpha1/namespaces/{world.NAMESPACE}/stacks/real")[1]
+        record = found["status"]["uptime"][0]
+        assert (record["name"], record["state"]) == ("postgres", "MajorOutage")
+        assert began - timedelta(seconds=2) <= datetime.fromisoformat(record["since"]) <= datetime.now(UTC)
+        as_of = json.loads(running.get("api/v2/status.json")[1])["page"]["updated_at"]
+        assert datetime.fromisoformat(as_of) > began - timedelta(seconds=60)
+        assert "the workload does not exist" in json.dumps(found["status"])
+        assert "workload" not in running.get("index.html")[1]
+    finally:
+        operator.kill()
 
 
 @pytest.mark.apiserver
