@@ -8,12 +8,10 @@ import signal
 import sys
 from contextlib import suppress
 
-from pydantic import ValidationError
-
-from .adapters.access import AccessError, find_access
+from .adapters.access import find_access
 from .adapters.clock import SystemClock
 from .adapters.kubernetes import KubernetesCluster
-from .runtime import log
+from .starting import start
 from .web.receiver.app import Receiver, serve
 from .web.receiver.settings import ReceiverSettings
 
@@ -40,20 +38,9 @@ async def run(settings: ReceiverSettings) -> int:
 
 def main() -> int:
     """Settings are DOCUQUERY_* variables."""
-    try:
-        settings = ReceiverSettings()
-    except ValidationError as error:
-        for item in error.errors():
-            print(f"DOCUQUERY_{'.'.join(str(p) for p in item['loc']).upper()}: {item['msg']}", file=sys.stderr)
-        return 2
-    log.configure(settings.log_level)
-    try:
-        with suppress(KeyboardInterrupt):
-            return asyncio.run(run(settings))
-        return 0
-    except AccessError as problem:
-        print(problem, file=sys.stderr)
-        return 2
+    with suppress(KeyboardInterrupt):
+        return start(ReceiverSettings, run)
+    return 0
 
 
 if __name__ == "__main__":
