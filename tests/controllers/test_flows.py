@@ -80,6 +80,31 @@ async def test_sessions_are_ended_and_the_database_is_not_restarted() -> None:
     assert restarts(rig) == 0
 
 
+def ended(status: dict[str, Any]) -> int:
+    return len(status["steps"][0]["plan"]["sessions"])
+
+
+async def test_a_leak_that_has_just_begun_is_ended_as_a_whole_and_not_by_its_first_session() -> None:
+    rig = Rig()
+    rig.idle_sessions(30, idle=3.0)
+    rig.idle_sessions(1, idle=12.0)
+    key = rig.incident()
+    status = await rig.run(key, seconds=20)
+    assert (steps(status), len(rig.database.sessions)) == ([], 30)
+    assert "most will in a moment" in status["decisions"][-1]["message"]
+    rig.idle_sessions(30, idle=14.0)
+    status = await rig.run(key)
+    assert (steps(status), ended(status)) == ([("terminateIdleSessions", "Healed")], 25)
+
+
+async def test_short_transactions_beside_it_do_not_put_the_end_of_old_ones_off_for_ever() -> None:
+    rig = Rig()
+    rig.idle_sessions(30, idle=3.0)
+    rig.idle_sessions(10, idle=25.0)
+    status = await rig.run(rig.incident(), seconds=30)
+    assert ended(status) == 10
+
+
 async def test_a_reopened_incident_respects_the_cooldown_of_its_first_round() -> None:
     rig = Rig()
     rig.freeze()

@@ -75,6 +75,10 @@ class TerminateIdleSessions(SessionAction):
                 return Refusal("2-empty-target", "NotOldEnough", text)
             return Refusal("2-empty-target", "NothingToDo", "no session of the application is idle in transaction")
         chosen = sorted(old, key=lambda s: -s["idleSeconds"])[: bounds.max]
+        if len(old) * 2 < len(found) and chosen[0]["idleSeconds"] < 2 * seconds(bounds.min_idle):
+            # One of a leak that has just begun would free one place, and the next step has a cooldown to wait for.
+            text = f"{len(old)} of {len(found)} sessions idle in a transaction for {bounds.min_idle}; most will in a moment"
+            return Refusal("2-empty-target", "NotOldEnough", text)
         return PlannedStep(
             action=self.name,
             component=context.component_name,
