@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from docuquery_operator.ports import JSON, ApiError, Unavailable
@@ -91,6 +91,7 @@ def test_messages_that_come_twice_or_late_change_nothing(story: Story, again: li
 
 @settings(max_examples=60, deadline=None)
 @given(STORIES, st.sets(st.integers(0, 8)))
+@example(Story((0, 0, 1, 1, 1, 1)), {0, 1, 3, 4})
 def test_the_last_message_is_enough(story: Story, lost: set[int]) -> None:
     """Whatever was lost on the way: each alert that still fires is in one open incident, and what it knew and has ended, ended."""
     messages = story.messages(MIXED)

@@ -149,6 +149,9 @@ def _put(work: Intake, alert: Alert) -> tuple[_Place | None, str]:
             return None, "stale"
         if held.starts_at == alert.starts_at and not _again(held, alert, work.now):
             return _same_episode(known, held, alert)
+        if alert.ends_at is not None and held.ends_at is None:
+            # Two messages were lost, the end of the one and the beginning of the other: both episodes are over.
+            return _ended(known, held, alert)
     if alert.ends_at is not None:
         return None, "unknown_end"
     place = _open_place(work, alert, known)
@@ -170,7 +173,12 @@ def _again(held: IncidentAlert, alert: Alert, now: datetime) -> bool:
 def _same_episode(place: _Place, held: IncidentAlert, alert: Alert) -> tuple[_Place | None, str]:
     if alert.ends_at is None or held.ends_at is not None:
         return place, "known"
-    place.alerts[alert.fingerprint] = held.model_copy(update={"ends_at": alert.ends_at})
+    return _ended(place, held, alert)
+
+
+def _ended(place: _Place, held: IncidentAlert, alert: Alert) -> tuple[_Place, str]:
+    changes = {"starts_at": alert.starts_at, "ends_at": alert.ends_at}
+    place.alerts[alert.fingerprint] = held.model_copy(update=changes)
     place.changes.setdefault("alerts", True)
     return place, "ended"
 
