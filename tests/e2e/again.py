@@ -25,7 +25,9 @@ FAILED = 1
 
 def main(paths: Sequence[str]) -> int:
     """pytest's exit code: of the first run, or of the second where there was one."""
-    pytest = [str(Path(sys.executable).with_name("pytest")), "-q", "-o", f"cache_dir={CACHE}"]
+    # The project's own options switch off what remembers which tests have failed.
+    remembering = ("-o", "addopts=--import-mode=importlib --strict-markers --strict-config -ra", "-o", f"cache_dir={CACHE}")
+    pytest = [str(Path(sys.executable).with_name("pytest")), "-q", *remembering]
     code = subprocess.run([*pytest, "--cache-clear", *SIDE_BY_SIDE, *paths], check=False).returncode
     names = failed() if code == FAILED else []
     if not names or len(names) > MOST:
