@@ -15,6 +15,8 @@ ATTEMPT_ANNOTATION = "ops.docuquery.ai/attempt"
 RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
 SINCE_OOM_SECONDS = 600
 STARTING_SECONDS = 120
+# A Service and its proxies take note of a pod that became ready some seconds later: on a loaded node six were seen.
+JUST_READY_SECONDS = 15
 OVER = ("Failed", "Succeeded")
 
 
@@ -139,6 +141,7 @@ def workload_finding(workload: JSON | None, pods: Sequence[PodFacts], now: datet
         "memoryLimit": limit_of(workload, "memory"),
         "cpuLimit": limit_of(workload, "cpu"),
         "starting": any(_starting(p, now) for p in alive),
+        "justReady": any(_just_ready(p, now) for p in alive),
     }
     finding["summary"] = _summary(finding, worst)
     return finding
@@ -149,6 +152,10 @@ def _starting(p: PodFacts, now: datetime) -> bool:
     if p.ready or p.state != "running" or p.started is None or p.ready_changed is None:
         return False
     return p.ready_changed <= p.started and (now - p.started).total_seconds() < STARTING_SECONDS
+
+
+def _just_ready(p: PodFacts, now: datetime) -> bool:
+    return p.ready and p.ready_changed is not None and (now - p.ready_changed).total_seconds() < JUST_READY_SECONDS
 
 
 def _crash_loop(p: PodFacts) -> bool:

@@ -96,3 +96,19 @@ def test_a_container_that_starts_is_told_from_one_that_froze(
     found["status"]["containerStatuses"] = [{"state": {"running": {"startedAt": at(started)}}}]
     finding = workload_finding(STATEFUL_SET, [pod_facts(found)], NOW)
     assert finding["starting"] is starting, why
+
+
+@pytest.mark.parametrize(
+    ("why", "ready", "changed", "expected"),
+    [
+        ("its Service may not know it yet", True, 6, True),
+        ("its Service had time to take note", True, 16, False),
+        ("it is no longer ready", False, 6, False),
+        ("a server that says no times", True, None, False),
+    ],
+)
+def test_a_pod_that_became_ready_just_now_is_told(why: str, ready: bool, changed: float | None, expected: bool) -> None:
+    found = pod()
+    condition: dict[str, Any] = {"type": "Ready", "status": str(ready)}
+    found["status"]["conditions"] = [condition | ({"lastTransitionTime": at(changed)} if changed is not None else {})]
+    assert workload_finding(STATEFUL_SET, [pod_facts(found)], NOW)["justReady"] is expected, why

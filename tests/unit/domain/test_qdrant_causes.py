@@ -19,7 +19,7 @@ FINE: dict[str, dict[str, Any]] = {
     "search": {"searchable": True, "p50Ms": 4.0, "p95Ms": 9.0, "samples": 20},
     "cluster": {"enabled": False, "peers": 1},
     "workload": {"exists": True, "ready": 1, "wanted": 1, "pods": 1, "terminating": 0, "crashLoop": False, "oomKilled": False,
-                 "starting": False, "nodeLost": False, "unschedulable": "", "reason": "", "state": "running"},
+                 "starting": False, "justReady": False, "nodeLost": False, "unschedulable": "", "reason": "", "state": "running"},
     "network": {"broken": False, "endpoints": 1},
     "api": {"reachable": True, "qdrant": "up"},
 }  # fmt: skip
@@ -67,6 +67,8 @@ CASES: list[tuple[str, dict[str, dict[str, Any]]]] = [
     ("Starting", {"ready": DOWN, "workload": {"reason": "ContainerCreating"}}),
     ("NetworkBlocked", {"network": {"broken": True}, "api": api("timeout")}),
     ("NetworkBlocked", {"ready": {"ok": False, "outcome": "refused", "direct": "ok", "server": "ok"}}),
+    ("Starting", {"ready": {"ok": False, "outcome": "refused", "direct": "ok", "server": "ok"}, "workload": {"justReady": True}}),
+    ("NetworkBlocked", {"ready": SILENT, "network": {"broken": True}, "workload": {"justReady": True}}),
     ("NetworkBlocked", {"ready": SILENT, "network": {"broken": True}}),
     ("Unschedulable", {"ready": DOWN, "workload": {"unschedulable": "0/1 nodes are available"}}),
     ("ScaledToZero", {"ready": DOWN, "workload": {"wanted": 0, "pods": 0}}),
