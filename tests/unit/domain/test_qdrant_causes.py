@@ -67,7 +67,10 @@ CASES: list[tuple[str, dict[str, dict[str, Any]]]] = [
     ("Starting", {"ready": DOWN, "workload": {"reason": "ContainerCreating"}}),
     ("NetworkBlocked", {"network": {"broken": True}, "api": api("timeout")}),
     ("NetworkBlocked", {"ready": {"ok": False, "outcome": "refused", "direct": "ok", "server": "ok"}}),
-    ("Starting", {"ready": {"ok": False, "outcome": "refused", "direct": "ok", "server": "ok"}, "workload": {"justReady": True}}),
+    (
+        "Starting",
+        {"ready": {"ok": False, "outcome": "refused", "direct": "ok", "server": "ok"}, "workload": {"justReady": True}},
+    ),
     ("NetworkBlocked", {"ready": SILENT, "network": {"broken": True}, "workload": {"justReady": True}}),
     ("NetworkBlocked", {"ready": SILENT, "network": {"broken": True}}),
     ("Unschedulable", {"ready": DOWN, "workload": {"unschedulable": "0/1 nodes are available"}}),

@@ -66,7 +66,10 @@ CASES: list[tuple[str, dict[str, dict[str, Any]]]] = [
     ("Busy", {"ready": says("busy")}),
     ("NetworkBlocked", {"network": {"broken": True}, "api": api("timeout")}),
     ("NetworkBlocked", {"ready": {"ok": False, "outcome": "refused", "direct": "ok", "server": "ok"}}),
-    ("Starting", {"ready": {"ok": False, "outcome": "refused", "direct": "ok", "server": "ok"}, "workload": {"justReady": True}}),
+    (
+        "Starting",
+        {"ready": {"ok": False, "outcome": "refused", "direct": "ok", "server": "ok"}, "workload": {"justReady": True}},
+    ),
     ("NetworkBlocked", {"ready": SILENT, "network": {"broken": True}, "workload": {"justReady": True}}),
     ("NetworkBlocked", {"ready": SILENT, "network": {"broken": True}}),
     ("OperatorCutOff", {"ready": SILENT, "api": {"redis": "up"}}),

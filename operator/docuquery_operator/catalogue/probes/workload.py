@@ -16,8 +16,8 @@ class Workload:
     doc = (
         "the workload and its pods: numbers of `wanted`, `ready`, `pods`, `terminating` and `restarts`; `state` and "
         "`reason` of the worst one; `unschedulable` says why no node takes it; `starting` while a container runs for less "
-        "than two minutes and was not ready yet; `justReady` when a pod became ready less than 15 seconds ago, which its Service "
-        "may not know yet; only `exists` and `ready` without a workload"
+        "than two minutes and was not ready yet; `justReady` when a pod became ready less than 15 seconds ago, which its "
+        "Service may not know yet; only `exists` and `ready` without a workload"
     )
     gives: tuple[str, ...] = (
         *("exists", "wanted", "ready", "pods", "terminating", "crashLoop", "oomKilled", "nodeLost", "unschedulable"),
