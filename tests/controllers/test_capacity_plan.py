@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from docuquery_operator.catalogue.tasks import capacity_plan, resource_usage
-from docuquery_operator.domain.task_report import LARGEST
+from docuquery_operator.domain.reports.kept import LARGEST
 from docuquery_operator.ports import CLAIM, CONFIG_MAP, POD, DatabaseFacts
 from tests.fakes.rig import NAMESPACE, Rig
 from tests.fakes.task_context import context

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from docuquery_operator.domain import maintenance_report as reports
-from docuquery_operator.domain.report_parts import Report
+from docuquery_operator.domain.reports import maintenance as reports
+from docuquery_operator.domain.reports.maintenance_parts import Report
 from tests.page.chromium import Browser, browser
 from tests.page.maintenance import three
 

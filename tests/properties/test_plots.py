@@ -11,8 +11,8 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from docuquery_operator.domain.plot_scales import figure, nice_step, time_axis, value_axis
-from docuquery_operator.domain.plots import Event, Limit, bar_plot, line_plot, twin
+from docuquery_operator.domain.reports.plots import Event, Limit, bar_plot, line_plot, twin
+from docuquery_operator.domain.reports.scales import figure, nice_step, time_axis, value_axis
 from docuquery_operator.domain.task_outcome import Series
 
 ANY_FLOAT = st.one_of(

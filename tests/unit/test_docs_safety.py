@@ -20,7 +20,7 @@ from docuquery_operator.domain import approvals, bounds, detection, lifecycle, r
 from docuquery_operator.domain.expressions import MACROS_ALLOWED
 from docuquery_operator.domain.ledger import LEASE_FOR
 from docuquery_operator.domain.rails import candidate, past, target
-from docuquery_operator.domain.report import EVIDENCE_LIMIT
+from docuquery_operator.domain.reports.incident import EVIDENCE_LIMIT
 from docuquery_operator.domain.rollout import MOST_AT_ONCE
 from docuquery_operator.domain.sending import LIMITS
 from docuquery_operator.domain.world import Risk

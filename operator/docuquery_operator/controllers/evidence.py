@@ -13,8 +13,8 @@ from ..catalogue import shared
 from ..catalogue.base import Round
 from ..domain import review, watched
 from ..domain.pods import PodFacts
-from ..domain.report import capped_evidence, report_json, report_markdown
-from ..domain.review_page import review_page, window
+from ..domain.reports.incident import capped_evidence, report_json, report_markdown
+from ..domain.reports.review import review_page, window
 from ..domain.watched import Ring
 from ..ports import CONFIG_MAP, EVENT, JSON, ApiError, Conflict, Ports
 

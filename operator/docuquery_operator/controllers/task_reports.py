@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from ..api.maintenance_window import MaintenanceWindow, TaskResult
-from ..domain import task_report
+from ..domain.reports import kept
 from ..domain.task_outcome import TaskOutcome
 from ..domain.tasks import opening_of, report_name
 from ..ports import CONFIG_MAP, Conflict, Ports, Refused
@@ -24,14 +24,14 @@ class TaskReports:
         """What this attempt has found, once it was kept."""
         name = _name(window, result)
         found = await self._ports.cluster.get(CONFIG_MAP, window.metadata.namespace, name)
-        return task_report.outcome_in((found or {}).get("data") or {}, result.type)
+        return kept.outcome_in((found or {}).get("data") or {}, result.type)
 
     async def keep(self, window: MaintenanceWindow, result: TaskResult, outcome: TaskOutcome) -> None:
         """Before the status says that the task has ended; may be repeated. The page is of all that was found by now."""
-        name, key = _name(window, result), task_report.key_of(result.type)
+        name, key = _name(window, result), kept.key_of(result.type)
         found = await self._ports.cluster.get(CONFIG_MAP, window.metadata.namespace, name)
-        data = {**((found or {}).get("data") or {}), key: task_report.text_of(outcome)}
-        await self.write(window, name, {key: data[key], **task_report.pages(window, opening_of(window, result), data)})
+        data = {**((found or {}).get("data") or {}), key: kept.text_of(outcome)}
+        await self.write(window, name, {key: data[key], **kept.pages(window, opening_of(window, result), data)})
 
     async def write(self, window: MaintenanceWindow, name: str, data: Mapping[str, str]) -> None:
         """Add these keys."""
@@ -39,7 +39,7 @@ class TaskReports:
         if await self._ports.cluster.patch(CONFIG_MAP, namespace, name, {"data": dict(data)}) is not None:
             return
         try:
-            await self._ports.cluster.create(CONFIG_MAP, namespace, task_report.config_map(window, name, data))
+            await self._ports.cluster.create(CONFIG_MAP, namespace, kept.config_map(window, name, data))
         except Conflict:
             await self._ports.cluster.patch(CONFIG_MAP, namespace, name, {"data": dict(data)})
 
@@ -47,7 +47,7 @@ class TaskReports:
         """Let these go. One that stays is only a ConfigMap too many."""
         for name in names:
             try:
-                await self._ports.cluster.patch(CONFIG_MAP, window.metadata.namespace, name, task_report.released(name))
+                await self._ports.cluster.patch(CONFIG_MAP, window.metadata.namespace, name, kept.released(name))
             except Refused as no:
                 log.warning("a report could not be dropped", extra={"report": name, "problem": str(no)[:200]})
 

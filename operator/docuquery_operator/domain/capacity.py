@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal
 
 from .measures import Measure
-from .plot_scales import figure
+from .reports.scales import figure
 from .task_outcome import Cell, Finding, Rank, Series, Table
 from .trends import LEAST_DAYS, LEAST_SAMPLES, Trend, trend_of
 

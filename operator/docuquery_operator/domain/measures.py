@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from .plot_scales import figure
 from .pods import PodFacts
+from .reports.scales import figure
 from .task_outcome import Finding, Table
 
 ALMOST, SOON = 95.0, 80.0

@@ -14,7 +14,7 @@ from ..api.stack import Stack
 from . import alerts, effects, people, threads
 from .buttons import Button
 from .redaction import redact
-from .report import durations
+from .reports.incident import durations
 from .review import WRITE_IT, lines_of
 
 Kind = Literal["trigger", "update", "acknowledge", "resolve", "change"]

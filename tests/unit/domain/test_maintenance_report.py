@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from docuquery_operator.domain import maintenance_report as reports
+from docuquery_operator.domain.reports import maintenance as reports
 from docuquery_operator.domain.task_outcome import Finding, Series, Table, TaskOutcome
 
 AT = datetime(2026, 11, 29, 3, tzinfo=UTC)

@@ -9,7 +9,7 @@ import pytest
 from docuquery_operator.catalogue.probes.http import dependencies
 from docuquery_operator.domain.causes import evidence
 from docuquery_operator.domain.redaction import MASK, redact
-from docuquery_operator.domain.report import EVIDENCE_LIMIT, capped_evidence
+from docuquery_operator.domain.reports.incident import EVIDENCE_LIMIT, capped_evidence
 
 SECRET = "hunter2-marker"
 

@@ -20,8 +20,8 @@ from docuquery_operator.api.maintenance_window import (
 )
 from docuquery_operator.domain import tasks
 from docuquery_operator.domain.backups.occupied import TASK_STORES, in_the_way, occupants
+from docuquery_operator.domain.reports.kept import LARGEST, NOBODY, key_of, outcomes, released, text_of
 from docuquery_operator.domain.task_outcome import Series, Table, TaskOutcome
-from docuquery_operator.domain.task_report import LARGEST, NOBODY, key_of, outcomes, released, text_of
 from docuquery_operator.domain.tasks import At, TaskFacts, TasksPlan, TasksWorld
 
 OPENED = datetime(2026, 11, 29, 3, tzinfo=UTC)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from docuquery_operator.domain.task_report import LARGEST, text_of
+from docuquery_operator.domain.reports.kept import LARGEST, text_of
 from docuquery_operator.domain.upkeep import (
     Done,
     HeldBack,

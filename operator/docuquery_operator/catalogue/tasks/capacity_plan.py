@@ -11,8 +11,8 @@ from ...api.maintenance_window import CapacityPlanTask, TaskType
 from ...api.stack import Component, ComponentType
 from ...domain import capacity
 from ...domain.capacity import Forecast, forecast
-from ...domain.maintenance_report import thinned
 from ...domain.measures import Measured
+from ...domain.reports.maintenance import thinned
 from ...domain.samples import Samples
 from ...domain.task_outcome import Cell, Series, TaskOutcome
 from .base import Light, TaskContext, parameters

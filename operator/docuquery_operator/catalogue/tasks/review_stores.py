@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...api.stack import Component
-from ...domain.plot_scales import figure
+from ...domain.reports.scales import figure
 from ...domain.task_outcome import Cell, Finding, Table
 from ...ports import DatabaseReview, RedisFacts, Statement
 from .. import shared

@@ -7,9 +7,9 @@ import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 
-from .plot_scales import at_second, seconds
+from .maintenance_parts import RANKS, Ranked, Report, TaskPart, findings, task
 from .plots import PLOT_STYLE, escaped
-from .report_parts import RANKS, Ranked, Report, TaskPart, findings, task
+from .scales import at_second, seconds
 
 STYLE = (
     """

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 
-from .plot_bars import bar_plot
-from .plot_curves import BREADTH, HEIGHT, LEFT, TOP, curve, markers, runs_of, x_of, y_of
-from .plot_parts import PLOT_STYLE, Limit, cut, escaped, rule, svg, words
-from .plot_scales import Axis, at_second, figure, finite, seconds, short, time_axis, value_axis
-from .task_outcome import Series, Table
+from ..task_outcome import Series, Table
+from .bars import bar_plot
+from .curves import BREADTH, HEIGHT, LEFT, TOP, curve, markers, runs_of, x_of, y_of
+from .scales import Axis, at_second, figure, finite, seconds, short, time_axis, value_axis
+from .svg import PLOT_STYLE, Limit, cut, escaped, rule, svg, words
 
 __all__ = ["PLOT_STYLE", "Event", "Limit", "bar_plot", "description", "escaped", "line_plot", "twin"]
 CURVES = 6

@@ -8,9 +8,9 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
 
-from .plot_scales import LARGEST, figure
+from ..task_outcome import Cell, Rank, Series, Table, TaskOutcome
 from .plots import bar_plot, escaped, line_plot, twin
-from .task_outcome import Cell, Rank, Series, Table, TaskOutcome
+from .scales import LARGEST, figure
 
 RANKS: tuple[Rank, ...] = ("Critical", "Warning", "Info")
 NO_DATA = '<span class="none">no data</span>'

@@ -9,15 +9,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from ..api.common import format_time
-from ..api.incident import Incident, IncidentStatus, Notification, Step
-from ..api.review import FollowUp, Review
-from . import watched
-from .messages import ANSWERED, in_words
+from ...api.common import format_time
+from ...api.incident import Incident, IncidentStatus, Notification, Step
+from ...api.review import FollowUp, Review
+from .. import watched
+from ..messages import ANSWERED, in_words
+from ..redaction import redact
+from ..review import due_day, is_written, of_this_round
+from .incident import durations
 from .plots import PLOT_STYLE, Event, escaped, line_plot
-from .redaction import redact
-from .report import durations
-from .review import due_day, is_written, of_this_round
 
 BEFORE = timedelta(minutes=10)
 STYLE = """

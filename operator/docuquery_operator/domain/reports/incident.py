@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from ..api.common import format_time
-from ..api.incident import Incident, IncidentStatus, Notification, Step
-from .redaction import redact
-from .review import REVIEWED, of_this_round
+from ...api.common import format_time
+from ...api.incident import Incident, IncidentStatus, Notification, Step
+from ..redaction import redact
+from ..review import REVIEWED, of_this_round
 
 EVIDENCE_LIMIT = 256 * 1024
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 
-from .plot_scales import finite, seconds
-from .redaction import redact
-from .report_page import page
-from .report_parts import RANKS, Ranked, Report, TaskPart
-from .task_outcome import Cell, Finding, Rank, Series, Table, TaskOutcome
+from ..redaction import redact
+from ..task_outcome import Cell, Finding, Rank, Series, Table, TaskOutcome
+from .maintenance_page import page
+from .maintenance_parts import RANKS, Ranked, Report, TaskPart
+from .scales import finite, seconds
 
 # Of the page. With the outcomes beside it, it must fit into the 1 MiB of a ConfigMap.
 LARGEST = 190_000

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from .plot_parts import WIDTH, Limit, cut, rule, svg, words
-from .plot_scales import Axis, figure, finite, value_axis
+from .scales import Axis, figure, finite, value_axis
+from .svg import WIDTH, Limit, cut, rule, svg, words
 
 BARS = 24
 _LEFT, _RIGHT, _TOP, _ROW = 232, 100, 52, 20

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from .plot_parts import WIDTH
-from .plot_scales import Axis, finite, seconds
-from .task_outcome import Series
+from ..task_outcome import Series
+from .scales import Axis, finite, seconds
+from .svg import WIDTH
 
 LEFT, RIGHT, TOP, HEIGHT = 76, 190, 46, 190
 BREADTH = WIDTH - LEFT - RIGHT

@@ -8,10 +8,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ..api.common import API_VERSION
-from ..api.maintenance_window import MaintenanceWindow, TaskType
-from .maintenance_report import files_of, report_of
-from .task_outcome import Finding, Series, Table, TaskOutcome
+from ...api.common import API_VERSION
+from ...api.maintenance_window import MaintenanceWindow, TaskType
+from ..task_outcome import Finding, Series, Table, TaskOutcome
+from .maintenance import files_of, report_of
 
 KEY_SUFFIX = ".outcome.json"
 # Sixteen tasks of this size, and a page and its JSON beside them, fit into the 1 MiB of a ConfigMap.
