@@ -91,6 +91,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"image.digest": "latest"}, "digest"),
     ({"admission.enable": False}, "enable"),
     ({"extraEnv": [{"name": "DOCUQUERY_WORKERS", "value": "1"}]}, "extraEnv"),
+    ({"settings.plainRegistries": ["http://images"]}, "plainRegistries"),
     ({"settings.lease.renewSeconds": 15}, "renewSeconds less than seconds"),
     ({"settings.lease.retrySeconds": 10}, "retrySeconds must be less"),
     (MONITOR | {"metrics.service.enabled": False}, "needs metrics.service.enabled"),
@@ -110,7 +111,8 @@ def _environment(objects: list[Object]) -> dict[str, str]:
 
 
 def test_values_reach_the_operator_as_settings_that_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    environment = _environment(render(WATCHED | {"settings.workers": 3, "settings.logLevel": "DEBUG"}))
+    given = {"settings.workers": 3, "settings.logLevel": "DEBUG", "settings.plainRegistries": ["10.0.0.1:5000", "images"]}
+    environment = _environment(render(WATCHED | given))
     known = {f"DOCUQUERY_{name.upper()}" for name in Settings.model_fields}
     assert set(environment) <= known
     for name, value in environment.items():
@@ -118,6 +120,7 @@ def test_values_reach_the_operator_as_settings_that_it_takes(monkeypatch: pytest
     settings = Settings()
     assert settings.watch_namespaces == ["one", "two"]
     assert (settings.workers, settings.log_level) == (3, "DEBUG")
+    assert settings.plain_registries == ["10.0.0.1:5000", "images"]
 
 
 def test_defaults_are_those_of_the_operator(monkeypatch: pytest.MonkeyPatch) -> None:

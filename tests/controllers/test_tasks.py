@@ -265,6 +265,27 @@ async def test_what_cannot_be_started_fails_in_words_and_the_next_one_has_its_tu
     assert story.status["tasks"][0]["summary"] == "its Job cannot be made: 403: jobs.batch is forbidden"
 
 
+async def test_one_that_is_taken_up_again_has_the_same_end_of_its_time() -> None:
+    rig, ends = Rig(), list[float]()
+
+    async def waits(context: TaskContext) -> TaskOutcome:
+        ends.append(context.since.timestamp() + context.timeout)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    story = Story(rig)
+    kinds = {TaskType.HEALTH_CHECK: Light(TaskType.HEALTH_CHECK, "waits", waits)}
+    for _ in range(3):
+        life = rig.start()
+        runner = TaskRunner(life.ports, life.prober, "", rig.nudged.append, kinds)
+        story.controller = MaintenanceWindowController(life.ports, runner)
+        if not ends:
+            story.put("HealthCheck")
+        await story.lived(100)
+    assert len(ends) == 3
+    assert len(set(ends)) == 1, "each process has moved the end of its time"
+
+
 async def test_a_light_one_that_breaks_is_a_failure_and_no_crash() -> None:
     rig = Rig()
 

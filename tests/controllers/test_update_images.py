@@ -189,6 +189,16 @@ async def test_a_platform_s_own_digest_is_the_tag_s() -> None:
     assert (await world.run()).summary == "everything is up to date or not known"
 
 
+async def test_an_image_that_no_registry_gave_is_not_taken_for_an_old_one() -> None:
+    world = World("api")
+    for pod in world.rig.simulator.pods("api"):
+        name = pod["metadata"]["name"]
+        world.rig.server.edit(POD, NAMESPACE, name, lambda p: p["status"]["containerStatuses"][0].update(imageID=OLD))
+    found = await world.run()
+    assert (found.summary, world.rollouts("api")) == ("everything is up to date or not known", 0)
+    assert any("no pod says what it runs" in line for line in found.evidence)
+
+
 async def test_stopped_before_its_verdict_it_is_put_back() -> None:
     world = World("api", "postgres")
     found = await world.run(stop="the window is over and overrun is Abort")

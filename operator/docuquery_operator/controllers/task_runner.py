@@ -165,7 +165,6 @@ class TaskRunner:
     def _context(self, window: MaintenanceWindow, stack: Stack, task: Task, result: TaskResult) -> TaskContext:
         attempt = result.attempt_id or ""
         begun = result.started_at or self._ports.clock.now()
-        left = delta(task.timeout) - (self._ports.clock.now() - begun)
 
         def say(text: str) -> None:
             if attempt in self._light:
@@ -178,7 +177,7 @@ class TaskRunner:
             task=task,
             attempt_id=attempt,
             since=begun,
-            timeout=max(1.0, left.total_seconds()),
+            timeout=delta(task.timeout).total_seconds(),
             health=lambda: self._prober.health(stack),
             stopping=lambda: self._light[attempt].stop if attempt in self._light else "",
             say=say,
@@ -230,7 +229,7 @@ class TaskRunner:
 async def _guarded(kind: Light, context: TaskContext) -> TaskOutcome | None:
     """Whatever a task does, it ends with an outcome; None: the process itself ends."""
     try:
-        async with asyncio.timeout(context.timeout):
+        async with asyncio.timeout(context.left()):
             return await kind.run(context)
     except TimeoutError:
         return TaskOutcome(state="Failed", summary=f"it took longer than its timeout of {context.task.timeout}")
@@ -266,7 +265,7 @@ def _order(window: MaintenanceWindow, kind: Heavy, context: TaskContext, wanted:
         kind=kind.type.value,
         attempt_id=context.attempt_id,
         image=context.image,
-        deadline_seconds=int(context.timeout) + ENDING_SECONDS,
+        deadline_seconds=int(context.left()) + ENDING_SECONDS,
         resources=MoverResources(),
         memory=wanted.memory,
         scratch=wanted.scratch,

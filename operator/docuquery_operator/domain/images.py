@@ -51,13 +51,17 @@ def parsed(text: str) -> Image | None:
 
 
 def running_digests(pods: list[JSON], container: str) -> set[str]:
-    """Digests that the container's pods run, as their kubelets say it."""
+    """Digests that the container's pods run, as their kubelets say it.
+
+    An image that was loaded into the node by hand has none: its imageID is the bare hash of its configuration, which no
+    registry knows.
+    """
     found = set()
     for pod in pods:
         for status in (pod.get("status") or {}).get("containerStatuses") or []:
-            digest = DIGEST.search(str(status.get("imageID", "")))
-            if status.get("name") == container and digest:
-                found.add(digest[0])
+            _, at, digest = str(status.get("imageID", "")).rpartition("@")
+            if status.get("name") == container and at and DIGEST.fullmatch(digest):
+                found.add(digest)
     return found
 
 

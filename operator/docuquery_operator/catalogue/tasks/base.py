@@ -21,7 +21,7 @@ class TaskContext:
     """What a task works with.
 
     health: the Stack's probes, once. stopping: why the task must end at its next safe point, '' while it may go on.
-    timeout: seconds from its beginning. say: where it is, for people; cheap.
+    timeout: seconds from `since`, also for a process that takes it up again. say: where it is, for people; cheap.
     image: of the operator itself. pause: waits so many seconds.
     """
 
@@ -37,6 +37,10 @@ class TaskContext:
     say: Callable[[str], None] = lambda _text: None
     image: str = ""
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+    def left(self) -> float:
+        """Seconds that remain of its time, at least one."""
+        return max(1.0, self.timeout - (self.ports.clock.now() - self.since).total_seconds())
 
     @property
     def namespace(self) -> str:

@@ -50,7 +50,7 @@ async def _job(
         return _failed(f"the Service of {name} has no address")
     request = UpkeepRequest(
         attempt_id=context.attempt_id,
-        budget_seconds=context.timeout,
+        budget_seconds=context.left(),
         server=Server(host=host, port=component.endpoint.port),
         databases=databases or [component.database or ""],
         lock_timeout_seconds=seconds(lock_timeout),

@@ -44,7 +44,7 @@ async def order(context: TaskContext) -> JobWanted | TaskOutcome:
     folders = [posixpath.normpath(f"{MOUNTED}/{n}/{found.folder}") for n in range(len(found.claims))]
     request = RotateRequest(
         attempt_id=context.attempt_id,
-        budget_seconds=context.timeout,
+        budget_seconds=context.left(),
         folders=folders,
         pattern=wanted.pattern,
         stamp=context.since.strftime("%Y%m%dT%H%M%SZ"),
