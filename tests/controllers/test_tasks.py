@@ -16,6 +16,7 @@ from docuquery_operator.catalogue.tasks import TASKS, health_check
 from docuquery_operator.catalogue.tasks.base import Heavy, JobWanted, Light, TaskContext
 from docuquery_operator.controllers.maintenance_window import MaintenanceWindowController
 from docuquery_operator.controllers.task_runner import TaskRunner
+from docuquery_operator.controllers.task_targets import TaskTargets
 from docuquery_operator.domain.backups.manifest import Document
 from docuquery_operator.domain.reports.kept import outcomes
 from docuquery_operator.domain.task_outcome import TaskOutcome
@@ -312,8 +313,9 @@ async def order_of(rig: Rig, type_: TaskType, window: dict[str, Any] | None = No
     now = rig.clock.now()
     kind = TASKS[type_]
     assert isinstance(kind, Heavy)
+    targets = TaskTargets(rig.life.ports, stack, "t-1")
     return await kind.order(
-        TaskContext(rig.life.ports, stack, w, task, "t-1", now, 900.0, lambda: rig.life.prober.health(stack))
+        TaskContext(rig.life.ports, stack, w, task, "t-1", now, 900.0, lambda: rig.life.prober.health(stack), targets)
     )
 
 

@@ -11,6 +11,8 @@ from docuquery_operator.api.maintenance_window import MaintenanceWindow, Task
 from docuquery_operator.api.stack import Stack
 from docuquery_operator.catalogue.tasks import update_images
 from docuquery_operator.catalogue.tasks.base import TaskContext
+from docuquery_operator.controllers.ledgers import ledger_of
+from docuquery_operator.controllers.task_targets import TaskTargets
 from docuquery_operator.domain.images import Image, images_of, record_of
 from docuquery_operator.domain.task_outcome import TaskOutcome
 from docuquery_operator.ports import DEPLOYMENT, JSON, POD, STACK, STATEFUL_SET, Conflict, TagAnswer, Unavailable
@@ -47,6 +49,10 @@ class World:
         self.rig.clock.advance(20)
         self.rig.simulator.created.clear()
         self.began = self.rig.clock.now()
+        self.said: list[str] = []
+
+    async def beside(self) -> None:
+        """What else the operator does meanwhile."""
 
     def start(self, faults: Faults | None = None) -> None:
         self.rig.start(faults)
@@ -61,6 +67,7 @@ class World:
         calls = 0
 
         async def pause(seconds: float) -> None:
+            await self.beside()
             self.rig.clock.advance(seconds)
 
         def stopping() -> str:
@@ -77,7 +84,9 @@ class World:
             self.began,
             timeout,
             lambda: life.prober.health(stack),
+            TaskTargets(ports, stack, attempt),
             stopping,
+            self.said.append,
             pause=pause,
         )
         return await update_images.run(context)
@@ -93,6 +102,14 @@ class World:
     def running(self, name: str) -> set[str]:
         pods = self.rig.simulator.pods(name)
         return {p["status"]["containerStatuses"][0]["imageID"].partition("@")[2] for p in pods}
+
+    def ledger(self, name: str) -> tuple[list[tuple[str, str]], str]:
+        """Actions with their verdicts, and who holds it."""
+        found = self.rig.ledger(name)
+        if found is None:
+            return [], ""
+        ledger = ledger_of(found)
+        return [(a.action, a.outcome) for a in ledger.attempts], ledger.holder
 
     def rollouts(self, name: str) -> int:
         """Writes of the workload's pod template."""
@@ -238,9 +255,11 @@ async def test_killed_at_every_call_it_ends_as_if_nothing_had_happened(broken: b
     calm.start(Faults())
     expected = (await calm.run(timeout=120)).summary
     calls, image, rollouts = calm.rig.life.faults.count, calm.image("api"), calm.rollouts("api")
+    ledger = calm.ledger("api")
+    assert ledger == ([("restartWorkload", "Regressed" if broken else "Healed")], "")
     # Every write and what is around it, and some of the looks between.
     names = calm.rig.life.faults.calls
-    near = {n + d for n, c in enumerate(names, 1) for d in (-1, 0, 1) if c.startswith("patch")}
+    near = {n + d for n, c in enumerate(names, 1) for d in (-1, 0, 1) if c.startswith(("patch", "create"))}
     chosen = sorted(n for n in near | set(range(1, calls, 61)) if 1 <= n <= calls)
     for number in chosen:
         for when in ("kill_before", "kill_after"):
@@ -253,6 +272,7 @@ async def test_killed_at_every_call_it_ends_as_if_nothing_had_happened(broken: b
             world.start()
             assert (await world.run(timeout=120)).summary == expected, (when, number, names[number - 1])
             assert (world.image("api"), world.rollouts("api")) == (image, rollouts), (when, number, names[number - 1])
+            assert world.ledger("api") == ledger, (when, number, names[number - 1])
 
 
 async def test_an_api_server_that_is_away_or_was_overtaken_is_asked_again() -> None:

@@ -9,8 +9,11 @@ from typing import Any
 from docuquery_operator.api.maintenance_window import MaintenanceWindow
 from docuquery_operator.api.stack import Stack
 from docuquery_operator.catalogue.tasks.base import TaskContext
+from docuquery_operator.controllers.task_targets import TaskTargets
 from docuquery_operator.ports import STACK, DatabaseReviewer
 from tests.fakes.rig import NAMESPACE, Rig
+
+ATTEMPT = "t-20261129T030000Z-00000000"
 
 
 def context(
@@ -37,9 +40,10 @@ def context(
         stack=stack,
         window=window,
         task=window.spec.tasks[0],
-        attempt_id="t-20261129T030000Z-00000000",
+        attempt_id=ATTEMPT,
         since=rig.clock.now(),
         timeout=60.0,
         health=lambda: life.prober.health(stack),
+        targets=TaskTargets(life.ports, stack, ATTEMPT),
         stopping=stopping,
     )

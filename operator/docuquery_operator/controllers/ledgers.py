@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
-from ..domain.ledger import LEASE_FOR, Attempt, Ledger, decode, encode, parse_time
+from ..domain.ledger import LEASE_FOR, Attempt, Ledger, decode, encode, parse_time, words_of
 from ..domain.names import label_of
 from ..ports import JSON, LEASE, Cluster, Conflict, Transient
 
@@ -27,11 +27,11 @@ class LedgerStore:
         return {lease["metadata"]["labels"].get(COMPONENT_LABEL, ""): ledger_of(lease) for lease in leases}
 
     async def keep(self, namespace: str, stack: str, component: str, attempt: Attempt, now: datetime) -> None:
-        """Take or keep the target and enter the attempt in one write; Transient while another incident holds it."""
+        """Take or keep the target and enter the attempt in one write; Transient while somebody else holds it."""
 
         def change(ledger: Ledger) -> Ledger:
             if ledger.held_by_other(attempt.incident, now):
-                raise Transient(f"another incident works on {component}", 5.0)
+                raise Transient(f"{words_of(ledger.holder)} works on {component}", 5.0)
             return ledger.keep(attempt, now)
 
         await self._change(namespace, stack, component, change)
@@ -46,7 +46,7 @@ class LedgerStore:
             lease = await self._cluster.get(LEASE, namespace, name)
             before = ledger_of(lease) if lease else Ledger()
             after = change(before)
-            if lease is not None and after == before:
+            if after == before:
                 return
             try:
                 await self._write(namespace, stack, component, lease, after)

@@ -29,6 +29,7 @@ from .backup_reads import BackupReader
 from .movers import Movers
 from .prober import StackProber
 from .task_reports import TaskReports
+from .task_targets import TaskTargets
 
 # A Job whose own time is up is given so long to tell how far it came.
 ENDING_SECONDS = 60
@@ -179,6 +180,7 @@ class TaskRunner:
             since=begun,
             timeout=delta(task.timeout).total_seconds(),
             health=lambda: self._prober.health(stack),
+            targets=TaskTargets(self._ports, stack, attempt),
             stopping=lambda: self._light[attempt].stop if attempt in self._light else "",
             say=say,
             image=self._image,
@@ -189,6 +191,7 @@ class TaskRunner:
         try:
             outcome = await _guarded(kind, context)
             if outcome is not None:
+                await context.targets.leave()
                 await self._reports.keep(window, result, outcome)
         except ApiError as problem:
             # Nothing was kept: the next pass does not find it and begins it again.

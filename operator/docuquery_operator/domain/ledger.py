@@ -17,6 +17,8 @@ ENTRIES_KEPT = 50
 KEEP_FOR = timedelta(days=7)
 LEASE_FOR = timedelta(seconds=60)
 FAILED = ("NotHealed", "Inconclusive", "Regressed", "Unknown")
+# Holders that are tasks of MaintenanceWindows; all others are uids of Incidents.
+TASK_HOLDER = "task/"
 
 
 @dataclass(frozen=True)
@@ -128,3 +130,8 @@ def parse_time(text: str) -> datetime:
 def since(attempts: Iterable[Attempt], start: datetime) -> list[Attempt]:
     """Those that began at or after start."""
     return [a for a in attempts if a.at >= start]
+
+
+def words_of(holder: str) -> str:
+    """Who holds a target, for people."""
+    return "a maintenance task" if holder.startswith(TASK_HOLDER) else "another incident"

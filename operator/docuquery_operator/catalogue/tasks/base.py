@@ -5,22 +5,39 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Protocol
 
 from ...api.maintenance_window import MaintenanceWindow, Task, TaskType
 from ...api.stack import Stack
 from ...domain.backups.manifest import Document
 from ...domain.task_outcome import TaskOutcome
-from ...domain.world import Neighbour
+from ...domain.world import Neighbour, Refusal
 from ...ports import JSON, Ports
+
+
+class Targets(Protocol):
+    """Components that a task acts on, in the ledgers that healing counts by (rails 4 to 8)."""
+
+    async def take(self, component: str, action: str, cooldown: timedelta) -> Refusal | None:
+        """Enter the attempt and hold the component, or why not; may be repeated after a crash."""
+
+    async def keep(self, component: str) -> None:
+        """Go on holding it; Transient when somebody else has taken it."""
+
+    async def finish(self, component: str, outcome: str) -> None:
+        """Healed, NotHealed, Regressed, Inconclusive or Skipped, once; nothing happens where no attempt was entered."""
+
+    async def leave(self) -> None:
+        """Give back what the task has ended without a verdict on."""
 
 
 @dataclass(frozen=True)
 class TaskContext:
     """What a task works with.
 
-    health: the Stack's probes, once. stopping: why the task must end at its next safe point, '' while it may go on.
+    health: the Stack's probes, once. targets: what it acts on.
+    stopping: why the task must end at its next safe point, '' while it may go on.
     timeout: seconds from `since`, also for a process that takes it up again. say: where it is, for people; cheap.
     image: of the operator itself. pause: waits so many seconds.
     """
@@ -33,6 +50,7 @@ class TaskContext:
     since: datetime
     timeout: float
     health: Callable[[], Awaitable[Mapping[str, Neighbour]]]
+    targets: Targets
     stopping: Callable[[], str] = lambda: ""
     say: Callable[[str], None] = lambda _text: None
     image: str = ""

@@ -14,6 +14,7 @@ from ...domain.world import EffectState
 from ...ports import JSON, WORKLOADS, ApiError, Conflict, Transient, Unavailable
 from ..actions.restart_workload import RestartWorkload
 from .base import TaskContext
+from .targets import lost
 
 # A new version has so long to be well, as has the old one that was put back.
 GATE_SECONDS, BACK_SECONDS = 300.0, 300.0
@@ -81,6 +82,9 @@ class Roller:
             return f"the API server could not be asked: {problem}"[:200]
 
     async def _looked(self, record: Record, attempt: str) -> str:
+        taken = await lost(self._context, self._name)
+        if taken:
+            return taken
         step = self._step(record, attempt, await self._uid())
         effect = await RestartWorkload().effect(step, self._context.namespace, self._context.ports)
         if effect.state is not EffectState.DONE:
@@ -92,6 +96,15 @@ class Roller:
         health = await self._context.health()
         bad = [n for n, found in health.items() if found.healthy is not True and (n == self._name or n in self._healthy)]
         return "; ".join(f"{n}: {health[n].summary}" for n in sorted(bad))[:300]
+
+    async def _hold(self) -> None:
+        """Nothing is written while somebody else acts on it."""
+        while True:
+            if not self._context.ports.leader.leading():
+                raise Transient("not the leader any more", 1.0)
+            if not await lost(self._context, self._name):
+                return
+            await self._context.pause(PAUSE_SECONDS)
 
     async def _uid(self) -> str:
         return str((await self._workload())["metadata"]["uid"])
@@ -112,6 +125,7 @@ class Roller:
     async def _write(self, record: Record, expected: Mapping[str, str], images: Mapping[str, str], attempt: str) -> bool:
         """Images, record and attempt in one write; False when the images are not those that were expected any more."""
         while True:
+            await self._hold()
             try:
                 workload = await self._workload()
                 there = images_of(workload)

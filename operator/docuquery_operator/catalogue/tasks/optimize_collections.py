@@ -17,9 +17,11 @@ from ..actions.optimize_collections import OptimizeCollections
 from ..base import PlanContext, ProbeContext, Round
 from ..probes import PROBES
 from .base import Light, TaskContext, parameters
+from .targets import given_back, lost, taken
 
 LOOK_SECONDS, PAUSE_SECONDS, RESERVE_SECONDS = 15.0, 2.0, 10.0
 MOST = 16
+VERDICTS = {"Succeeded": "Healed", "Failed": "NotHealed"}
 
 
 async def run(context: TaskContext) -> TaskOutcome:
@@ -42,10 +44,18 @@ async def run(context: TaskContext) -> TaskOutcome:
     spec = StepSpec(action=action.name, parameters={"max": MOST})
     planned = action.plan(PlanContext(context.stack, name, component, findings, spec, {}))
     if not isinstance(planned, PlannedStep):
+        # All of it may have been done by a process that died.
+        await given_back(context, name, "Healed")
         return TaskOutcome(state="Succeeded", summary=planned.message[:512], figures={"collections": len(collections)})
     step = Step(name="optimize", kind=action.name, component=name, state=StepState.INTENDED,
                 attempt_id=context.attempt_id, plan=dict(planned.plan))  # fmt: skip
-    return await _watched(context, action, step, planned.summary, component)
+    why = await taken(context, name, action.name, action.cooldown, RESERVE_SECONDS)
+    if why:
+        finding = Finding(rank="Warning", text=f"{name}: not optimised: {why}"[:512])
+        return TaskOutcome(state="Skipped", summary=finding.text, findings=(finding,))
+    outcome = await _watched(context, action, step, planned.summary, component)
+    await given_back(context, name, VERDICTS.get(outcome.state, "Inconclusive"))
+    return outcome
 
 
 async def _findings(round_: Round, name: str, component: Component, only: list[str]) -> dict[str, dict[str, Any]]:
@@ -62,6 +72,10 @@ async def _watched(
     end = context.since.timestamp() + context.timeout - RESERVE_SECONDS
     words, stopped = "", ""
     while context.ports.clock.now().timestamp() < end:
+        words = await lost(context, step.component or "")
+        if words:
+            await context.pause(PAUSE_SECONDS)
+            continue
         effect = await action.effect(step, context.namespace, context.ports)
         words = effect.message
         if effect.state is EffectState.DONE:

@@ -7,25 +7,30 @@ followed by one that reads there how far it came. A digest that was put back is 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ...api.common import HealMode, format_time
 from ...api.maintenance_window import TaskType, UpdateImagesTask
 from ...api.stack import Component, ComponentType
-from ...domain.images import DONE, UNDOING, UNDONE, Record, images_of, parsed, record_of, running_digests, short
+from ...domain.images import DONE, ROLLING, UNDOING, UNDONE, Record, images_of, parsed, record_of, running_digests, short
 from ...domain.ownership import owner_of
 from ...domain.pods import foreign_rollout
 from ...domain.rails.target import FOREIGN_ROLLOUT
 from ...domain.task_outcome import Finding, Rank, Table, TaskOutcome
 from ...ports import JSON, WORKLOADS
 from .. import shared
+from ..actions.restart_workload import RestartWorkload
 from ..base import Round
 from .base import Light, TaskContext, parameters
-from .image_rollout import Roller
+from .image_rollout import CHANGED, Roller
+from .targets import given_back, taken
 
 REGISTRY_SECONDS = 15.0
 # Below this there is no time to watch a workload and to put it back.
 LEAST_SECONDS = 90.0
+# To healing it is what it does: a restart, with the cooldown of one.
+ACTION = RestartWorkload.name
+VERDICTS = {DONE: "Healed", UNDONE: "Regressed", UNDOING: "NotHealed"}
 STATELESS = (ComponentType.API, ComponentType.CELERY_WORKER)
 
 
@@ -67,22 +72,60 @@ async def _component(context: TaskContext, wanted: UpdateImagesTask, name: str, 
     if workload is None:
         seen.findings.append(("Warning", f"{name}: {ref.kind} {ref.name} does not exist"))
         return
-    roller = Roller(context, name, component)
     record = record_of(workload)
     if record is not None and record.attempt == context.attempt_id:
-        _settled(name, await roller.carried_on(record), seen)
+        await _carried_on(context, name, component, record, seen)
         return
     fresh = await _fresh(context, name, component, workload, seen)
     if not fresh:
         return
     why = await _held(context, wanted, name, component, workload, fresh, record)
+    if not why:
+        why = await taken(context, name, ACTION, RestartWorkload.cooldown, LEAST_SECONDS)
+        if not why:
+            workload, why = await _again(context, wanted, name, component, workload, fresh)
     if why:
         seen.reported += 1
         for container, image in fresh.items():
             seen.row(name, container, images_of(workload)[container], image, f"not updated: {why}")
-        seen.findings.append(("Warning", f"{name}: a new version of its image is there, not updated: {why}"))
+        seen.findings.append(("Warning", f"{name}: a new version of its image is there, not updated: {why}"[:512]))
         return
-    _settled(name, await roller.roll(workload, await _pinned(context, component, workload, fresh), fresh), seen)
+    roller = Roller(context, name, component)
+    ended = await roller.roll(workload, await _pinned(context, component, workload, fresh), fresh)
+    await given_back(context, name, "Skipped" if ended.why == CHANGED else VERDICTS[ended.state])
+    _settled(name, ended, seen)
+
+
+async def _carried_on(context: TaskContext, name: str, component: Component, record: Record, seen: _Seen) -> None:
+    """What a process that died has begun: its target is its own still, unless somebody else has taken it meanwhile."""
+    if record.state in (ROLLING, UNDOING):
+        why = await taken(context, name, ACTION, RestartWorkload.cooldown, 0.0)
+        if why:
+            _settled(name, replace(record, state=UNDOING, why=f"its update was begun and not ended: {why}"), seen)
+            return
+    ended = await Roller(context, name, component).carried_on(record)
+    await given_back(context, name, VERDICTS[ended.state])
+    _settled(name, ended, seen)
+
+
+async def _again(
+    context: TaskContext,
+    wanted: UpdateImagesTask,
+    name: str,
+    component: Component,
+    workload: JSON,
+    fresh: Mapping[str, str],
+) -> tuple[JSON, str]:
+    """Looked at once more now that it is held: while it was waited for, somebody has acted on it."""
+    ref = component.workload
+    now = await context.ports.cluster.get(WORKLOADS[ref.kind], context.namespace, ref.name)
+    if now is None or images_of(now) != images_of(workload):
+        why = "its images were changed meanwhile; it is looked at again next time"
+    else:
+        why = await _held(context, wanted, name, component, now, fresh, record_of(now))
+    if why:
+        await given_back(context, name, "Skipped")
+    return now or workload, why
 
 
 async def _pinned(context: TaskContext, component: Component, workload: JSON, fresh: Mapping[str, str]) -> dict[str, str]:

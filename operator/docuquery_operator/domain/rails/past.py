@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 
 from ...api.common import format_time, rate
-from ..ledger import FAILED, Attempt, Ledger, since
+from ..ledger import FAILED, Attempt, Ledger, since, words_of
 from ..world import Refusal
 from .candidate import Candidate
 
@@ -29,7 +29,7 @@ def one_actor(c: Candidate) -> Refusal | None:
     return Refusal(
         "4-one-actor",
         "TargetBusy",
-        f"another incident is working on {c.planned.component}",
+        f"{words_of(c.ledger.holder)} is working on {c.planned.component}",
     )
 
 
