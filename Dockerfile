@@ -7,10 +7,12 @@ RUN apt-get update \
 RUN python3 -m venv /opt/build \
  && python3 -m venv --without-pip /opt/venv
 # Requirements before the source, so that a change of the source does not install them anew.
-COPY requirements/build.txt requirements/runtime.txt /src/requirements/
+COPY requirements/build.txt requirements/runtime.txt requirements/apprise.txt /src/requirements/
+# `--build-arg EXTRAS=apprise` adds the channel of that name: eight packages (18 MB) that nothing else needs, so they are not in by default.
+ARG EXTRAS=
 RUN /opt/build/bin/pip install --no-cache-dir --no-compile --require-hashes -r /src/requirements/build.txt \
  && /opt/build/bin/pip --python /opt/venv/bin/python install --no-cache-dir --no-compile --require-hashes \
-      -r /src/requirements/runtime.txt
+      -r /src/requirements/runtime.txt ${EXTRAS:+-r /src/requirements/$EXTRAS.txt}
 COPY pyproject.toml README.md /src/
 COPY crds /src/crds
 COPY operator /src/operator

@@ -121,7 +121,7 @@ STACK = [
          _component({k: v for k, v in WORKER.items() if k != "celery"}), _component(WORKER)),
     Case("Stack", "a component's name must be lower-case letters, digits and '-', such as api or worker-2",
          {"components": {"Redis_2": REDIS}}, {"components": {"redis-2": REDIS}}),
-    Case("Stack", "channels may be slack, pagerduty, phone, email and webhook",
+    Case("Stack", "channels may be slack, pagerduty, phone, email, webhook, and apprise for whatever else",
          {"communication": {"channels": {"fax": {"secretRef": {"secretName": "fax"}}}}},
          {"communication": {"channels": {"slack": {"secretRef": {"secretName": "slack"}}}}}),
     Case("Stack", "write a time of day from 00:00 to 23:59, such as 22:00",

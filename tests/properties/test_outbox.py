@@ -20,7 +20,7 @@ from docuquery_operator.domain.messages import KINDS, Message, message
 from docuquery_operator.domain.world import Delivery, World
 
 START = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
-CHANNELS = ("slack", "pagerduty", "phone", "email", "webhook")
+CHANNELS = ("slack", "pagerduty", "phone", "email", "webhook", "apprise")
 TALK = Communication.model_validate(
     {
         "contacts": {

@@ -58,4 +58,5 @@ def test_the_figures_in_the_text() -> None:
     ack = AckExpiry()
     assert f"P0 {ack.P0}, P1 {ack.P1}, P2 {ack.P2}, P3 {ack.P3}" in PAGE
     assert CHANNEL_FAILURE in PAGE
-    assert (TRIES, ", ".join(FALLBACK)) == (3, "pagerduty, slack, phone, email, webhook")
+    assert "the next of pagerduty, slack, phone, email, webhook and apprise is used" in PAGE
+    assert (TRIES, ", ".join(FALLBACK)) == (3, "pagerduty, slack, phone, email, webhook, apprise")

@@ -29,7 +29,7 @@ class ChannelRef(ApiModel):
     secret_ref: Annotated[SecretRef, Field(description="Secret with the channel's address and token")]
 
 
-ChannelName = Literal["slack", "pagerduty", "phone", "email", "webhook"]
+ChannelName = Literal["slack", "pagerduty", "phone", "email", "webhook", "apprise"]
 GroupName = Literal["onCall", "teamLead", "engineeringManager", "cto", "stakeholders"]
 
 
@@ -157,8 +157,8 @@ class Communication(ApiModel):
         dict[ChannelName, ChannelRef],
         Field(max_length=8, description="Channels by name, each with its Secret"),
         Cel(
-            "self.all(name, name in ['slack', 'pagerduty', 'phone', 'email', 'webhook'])",
-            "channels may be slack, pagerduty, phone, email and webhook",
+            "self.all(name, name in ['slack', 'pagerduty', 'phone', 'email', 'webhook', 'apprise'])",
+            "channels may be slack, pagerduty, phone, email, webhook, and apprise for whatever else",
         ),
     ] = {}
     routes: Annotated[Routes, Field(description="Channels by severity")] = Routes()

@@ -21,7 +21,7 @@ from .world import Delivery, World
 CHANNEL_FAILURE = "ChannelFailure"
 CHANNEL = "channel"
 # Where nothing of the severity's own channels takes a message, the others are tried in this order.
-FALLBACK: tuple[ChannelName, ...] = ("pagerduty", "slack", "phone", "email", "webhook")
+FALLBACK: tuple[ChannelName, ...] = ("pagerduty", "slack", "phone", "email", "webhook", "apprise")
 TRIES = 3
 FIRST_WAIT, LONGEST_WAIT, HARD_WAIT = timedelta(seconds=5), timedelta(minutes=5), timedelta(minutes=5)
 # A summary that no channel has taken for so long is not news any more.

@@ -32,12 +32,14 @@ LIMITS = {
     "email": Limit(20, timedelta(minutes=15), timedelta(seconds=10)),
     # A program reads it: it wants each incident by itself.
     "webhook": Limit(6000, timedelta(minutes=1), timedelta(0), together=False, parallel=8, unwritten=64),
+    # A process each.
+    "apprise": Limit(20, timedelta(minutes=1), timedelta(seconds=1)),
 }
 LARGEST = 200
 # These keep an alert that can be taken and ended.
 ALERTING = ("pagerduty", "phone")
 # These have one address for everybody.
-SHARED = ("slack", "webhook")
+SHARED = ("slack", "webhook", "apprise")
 
 
 @dataclass

@@ -36,6 +36,12 @@ def _email(poster: Poster, guard: Guard, clock: Clock) -> Channel:
     return Mail(guard)
 
 
+def _apprise(poster: Poster, guard: Guard, clock: Clock) -> Channel:
+    from .apprise_channel import AppriseChannel
+
+    return AppriseChannel(guard)
+
+
 # Imported at their first use: whoever sends no mail carries no mail.
 CHANNELS: Mapping[str, Callable[[Poster, Guard, Clock], Channel]] = {
     "slack": _slack,
@@ -44,6 +50,7 @@ CHANNELS: Mapping[str, Callable[[Poster, Guard, Clock], Channel]] = {
     "phone": _pagerduty,
     "email": _email,
     "webhook": _webhook,
+    "apprise": _apprise,
 }
 
 
