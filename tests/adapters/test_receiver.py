@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 
 from docuquery_operator.ports import INCIDENT, JSON, LEASE, STACK, Refused, Unavailable
+from docuquery_operator.ports.speaker import Silence
 from docuquery_operator.web.receiver import app as receiver_app
 from docuquery_operator.web.receiver.app import Receiver, serve
 from docuquery_operator.web.receiver.settings import ReceiverSettings
@@ -54,7 +55,7 @@ async def running(folder: Path, slow: float = 0.0, **settings: Any) -> AsyncIter
             return await super().list(*args, **more)
 
     given = ReceiverSettings(receiver_secrets=folder, watch_namespaces=[NAMESPACE], **settings)
-    receiver = Receiver(given, Slow(at.server, faults), at.clock)
+    receiver = Receiver(given, Slow(at.server, faults), at.clock, Silence())
     runner, port = await serve(receiver.app(), "127.0.0.1", 0, 0.0)
     health, health_port = await serve(receiver.health(), "127.0.0.1", 0, 0.0)
     async with aiohttp.ClientSession() as session:

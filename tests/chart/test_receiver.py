@@ -69,6 +69,9 @@ def test_the_ways_in_and_out_are_narrow() -> None:
     assert [(r["ports"][0]["port"], r.get("from")) for r in spec["ingress"]] == [(8080, peers), (8081, None)]
     assert [sorted(p["port"] for p in r["ports"]) for r in spec["egress"]] == [[53, 53], [443, 6443]]
     assert spec["egress"][1]["to"] == [{"ipBlock": {"cidr": "10.0.0.1/32"}}]
+    slack = [{"ports": [{"protocol": "TCP", "port": 443}]}]
+    more = _one(_ours(values | {"receiver.extraEgress": slack}), "NetworkPolicy")["spec"]["egress"]
+    assert more == [*spec["egress"], *slack]
 
 
 def test_all_namespaces_and_no_roles_of_ours() -> None:

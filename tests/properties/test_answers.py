@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from docuquery_operator.api.common import format_time
 from docuquery_operator.domain.buttons import Button
 from docuquery_operator.ports import INCIDENT, JSON
+from docuquery_operator.ports.speaker import Silence
 from docuquery_operator.web.receiver.answers import Answers
 from docuquery_operator.web.receiver.metrics import ReceiverMetrics
 from docuquery_operator.web.receiver.pagerduty import PagerDuty
@@ -68,7 +69,7 @@ class World:
         self.slack, self.duty = [], []
         for _ in range(self.replicas):
             answers = Answers(FakeCluster(self.server), [NAMESPACE])
-            self.slack.append(Slack(Fixed(), answers, self.clock, self.metrics))
+            self.slack.append(Slack(Fixed(), answers, self.clock, self.metrics, Silence()))
             self.duty.append(PagerDuty(Fixed(), answers, self.clock, self.metrics))
 
     @property

@@ -13,6 +13,18 @@ from ..api.common import format_time
 from ..api.incident import Approval, Incident, IncidentStatus, Phase, StepState
 from .draft import as_written
 
+# Told to whoever pressed a button that did not count, by the outcome. Words of our own alone.
+REASONS = {
+    "not_an_approver": "your answer does not count, as the Stack does not name you among its approvers (spec.approvers).",
+    "outdated": "this button is of an older round or plan. Use those of the newest message, where it still asks.",
+    "over": "it is over already, so nothing was changed.",
+    "gone": "there is no such incident any more, so nothing was changed.",
+    "full": "it holds as many answers as it can. Answer with kubectl.",
+    "known": "that is known already: you have answered, or somebody has taken it since.",
+    "namespace_not_watched": "this operator does not watch the namespace of the incident.",
+    "not_a_button": "this button is none that the operator can read.",
+}
+NAME = 200
 Decision = Literal["Approve", "Reject"]
 ANSWERS_KEPT = 16
 
@@ -23,6 +35,17 @@ class Reply:
 
     outcome: str
     spec: dict[str, Any] | None = None
+
+
+def reason(outcome: str, namespace: str, incident: str) -> str:
+    """What is said of an answer that did not count, '' of one that did."""
+    why = REASONS.get(outcome)
+    if why is None:
+        return ""
+    of = f"{namespace}/{incident}"[:NAME] if incident else ""
+    for raw, escaped in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
+        of = of.replace(raw, escaped)
+    return f"{of}: {why}" if of else f"{why[0].upper()}{why[1:]}"
 
 
 def acknowledge(incident: Incident, round_: int | None, by: str, at: datetime, now: datetime) -> Reply:

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from ...ports import ApiError, Clock, Cluster
+from ...ports.speaker import Speaker
 from .answers import Answers
 from .heartbeat import Heartbeats
 from .metrics import ReceiverMetrics
@@ -33,14 +34,14 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Receiver:
     """All that one process needs; `app` is what listens for the outside, `health` what the cluster asks."""
 
-    def __init__(self, settings: ReceiverSettings, cluster: Cluster, clock: Clock) -> None:
+    def __init__(self, settings: ReceiverSettings, cluster: Cluster, clock: Clock, speaker: Speaker) -> None:
         self.metrics = ReceiverMetrics()
         self._settings = settings
         self._secrets = SecretFiles(settings.receiver_secrets)
         heartbeats = Heartbeats(cluster, self.metrics)
         self._store = AlertStore(cluster, clock, self.metrics, heartbeats, settings.watch_namespaces)
         answers = Answers(cluster, settings.watch_namespaces)
-        self._slack = Slack(self._secrets, answers, clock, self.metrics)
+        self._slack = Slack(self._secrets, answers, clock, self.metrics, speaker)
         self._pagerduty = PagerDuty(self._secrets, answers, clock, self.metrics)
         self._room = asyncio.Semaphore(settings.receiver_parallel)
         self._waiting = 0
@@ -54,6 +55,10 @@ class Receiver:
         app.router.add_post("/slack/actions", self._guarded("slack", self._slack_actions, SLACK_SECONDS))
         app.router.add_post("/pagerduty", self._guarded("pagerduty", self._pagerduty_event, ANSWER_SECONDS))
         return app
+
+    async def ended(self) -> None:
+        """What goes on after an answer, within its few seconds."""
+        await self._slack.told()
 
     def health(self) -> web.Application:
         """What only the cluster asks: /livez, /readyz, /metrics."""

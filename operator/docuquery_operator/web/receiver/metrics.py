@@ -18,6 +18,9 @@ class ReceiverMetrics:
         self._answers = Counter(
             "docuquery_receiver_answers", "Answers of people by outcome", ["source", "outcome"], registry=r
         )
+        self._reasons = Counter(
+            "docuquery_receiver_reasons", "Reasons told to people whose press did not count", ["outcome"], registry=r
+        )
         self._requests = Counter("docuquery_receiver_requests", "Requests by status", ["path", "status"], registry=r)
         self._seconds = Histogram("docuquery_receiver_seconds", "Time of a request", ["path"], buckets=TIMES, registry=r)
 
@@ -28,6 +31,10 @@ class ReceiverMetrics:
     def answer(self, source: str, outcome: str) -> None:
         """What became of a person's answer."""
         self._answers.labels(source, outcome).inc()
+
+    def reason(self, outcome: str) -> None:
+        """What became of the words to whoever pressed."""
+        self._reasons.labels(outcome).inc()
 
     def request(self, path: str, status: int, seconds: float) -> None:
         """A request was answered."""

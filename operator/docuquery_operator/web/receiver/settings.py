@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from pathlib import Path
 from typing import Annotated
 
@@ -27,10 +28,21 @@ class ReceiverSettings(BaseSettings):
     receiver_parallel: int = Field(default=8, ge=1, le=64, description="Requests that are worked on side by side")
     receiver_waiting: int = Field(default=32, ge=0, le=1024, description="Requests that may wait; more are told 503")
     drain_seconds: float = Field(default=5.0, ge=0, description="Time for requests to end after SIGTERM")
+    notify_allow: Annotated[list[str], NoDecode] = Field(
+        default=[],
+        description="Comma-separated networks; where loopback is among them it may stand in for Slack, as in tests",
+    )
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Level of our own logs")
     kubeconfig: str | None = Field(default=None, description="Path of a kubeconfig; default: the pod's service account")
 
-    @field_validator("watch_namespaces", mode="before")
+    @field_validator("notify_allow")
+    @classmethod
+    def _networks(cls, value: list[str]) -> list[str]:
+        for network in value:
+            ipaddress.ip_network(network, strict=False)
+        return value
+
+    @field_validator("watch_namespaces", "notify_allow", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return [n.strip() for n in value.split(",") if n.strip()] if isinstance(value, str) else value

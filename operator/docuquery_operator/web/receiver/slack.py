@@ -1,10 +1,12 @@
 """Buttons in Slack: acknowledge, approve, reject.
 
-Slack wants an answer within 3 s; a request that comes again (`X-Slack-Retry-Num`) is stored once.
+Slack wants an answer within 3 s; a request that comes again (`X-Slack-Retry-Num`) is stored once. Why a press did not count
+is told to whoever pressed, by its `response_url`, after that answer and beside it. Nothing goes out for what is not signed.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import logging
@@ -20,19 +22,25 @@ from ...api.alerts import SLACK_USER
 from ...domain import replies
 from ...domain.buttons import Button
 from ...ports import Clock
+from ...ports.speaker import Speaker
 from .answers import Answers, Ref
 from .metrics import ReceiverMetrics
 from .secrets import SLACK, SecretFiles
 from .signatures import Seen, slack_signed, slack_timestamp
 
 log = logging.getLogger(__name__)
+TELLING, TELL_SECONDS = 32, 3.0
 
 
 class Slack:
     """Answers `/slack/actions`."""
 
-    def __init__(self, secrets: SecretFiles, answers: Answers, clock: Clock, metrics: ReceiverMetrics) -> None:
+    def __init__(
+        self, secrets: SecretFiles, answers: Answers, clock: Clock, metrics: ReceiverMetrics, speaker: Speaker
+    ) -> None:
         self._secrets = secrets
+        self._speaker = speaker
+        self._telling: set[asyncio.Task[None]] = set()
         self._answers = answers
         self._clock = clock
         self._metrics = metrics
@@ -50,16 +58,39 @@ class Slack:
             self._metrics.answer("slack", "not_signed")
             return web.Response(status=401, text="the signature is not right, or too old")
         press = hashlib.sha256(body).hexdigest()
-        outcome = "replayed" if press in self._seen else await self._press(body, now)
+        payload = _payload(body)
+        outcome = "replayed" if press in self._seen else await self._press(payload, now)
         self._seen.add(press)
+        # Sent again by Slack it is known because of the first time.
+        if not (outcome == "known" and "X-Slack-Retry-Num" in headers):
+            self._tell(payload, outcome)
         self._metrics.answer("slack", outcome)
         log.info("button pressed", extra={"outcome": outcome})
         return web.Response()
 
-    async def _press(self, body: bytes, now: datetime) -> str:
-        payload = _payload(body)
-        user, actions = payload.get("user"), payload.get("actions")
-        action = actions[0] if isinstance(actions, list) and actions and isinstance(actions[0], dict) else {}
+    async def told(self) -> None:
+        """Wait for the words that are on their way."""
+        while self._telling:
+            await asyncio.wait(set(self._telling))
+
+    def _tell(self, payload: Mapping[str, Any], outcome: str) -> None:
+        address = payload.get("response_url")
+        button = Button.read(_action(payload).get("value"))
+        text = replies.reason(outcome, button.namespace if button else "", button.incident if button else "")
+        if not text or not isinstance(address, str):
+            return
+        if len(self._telling) >= TELLING:
+            self._metrics.reason("too_many")
+            return
+        task = asyncio.ensure_future(self._say(address, text))
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    async def _say(self, address: str, text: str) -> None:
+        self._metrics.reason(await self._speaker.say(address, text, TELL_SECONDS))
+
+    async def _press(self, payload: Mapping[str, Any], now: datetime) -> str:
+        user, action = payload.get("user"), _action(payload)
         by = f"slack:{user.get('id')}" if isinstance(user, dict) else ""
         button = Button.read(action.get("value"))
         if payload.get("type") != "block_actions" or not re.fullmatch(SLACK_USER, by) or button is None:
@@ -77,6 +108,11 @@ class Slack:
         return await self._answers.write(
             ref, lambda i: replies.decide(i, ref.round, button.step, button.digest, by, decision, approvers)
         )
+
+
+def _action(payload: Mapping[str, Any]) -> dict[str, Any]:
+    actions = payload.get("actions")
+    return actions[0] if isinstance(actions, list) and actions and isinstance(actions[0], dict) else {}
 
 
 def _payload(body: bytes) -> dict[str, Any]:
