@@ -19,6 +19,7 @@ from .common import (
     ListSet,
     LocalRef,
     Name,
+    ObjectName,
     Percent,
     Quantity,
     Resource,
@@ -131,8 +132,24 @@ class AnalyzeTablesTask(ApiModel):
     ] = None
 
 
+class LogArchive(ApiModel):
+    """A copy of each archive in the store of a BackupJob."""
+
+    backup_job: Annotated[
+        ObjectName,
+        Field(description="BackupJob of the same Stack with a bucket: its destination, credentials and recipients are used"),
+    ]
+
+
 class RotateLogsTask(ApiModel):
     """Parameters of RotateLogs."""
+
+    cel_rules: ClassVar[tuple[Cel, ...]] = (
+        Cel(
+            "!has(self.keep) || self.keep > 0 || has(self.archive)",
+            "keep: 0 leaves no archive on the volume; it needs archive, so that each is in a store before it goes",
+        ),
+    )
 
     component: Annotated[
         Name | None,
@@ -147,10 +164,16 @@ class RotateLogsTask(ApiModel):
         ),
     ]
     pattern: Annotated[str, Field(min_length=1, max_length=128, description="File names, default *.log")] = "*.log"
-    keep: Annotated[int, Field(ge=1, le=365, description="Archives of each file that are kept, default 7")] = 7
+    keep: Annotated[
+        int, Field(ge=0, le=365, description="Archives of each file that are kept on the volume, default 7; 0 needs archive")
+    ] = 7
     max_age: Annotated[Duration | None, Field(description="Archives older than this go; default: any age")] = None
     max_size: Annotated[
         Quantity | None, Field(description="Archives of one file together are no larger, the oldest go; default: any size")
+    ] = None
+    archive: Annotated[
+        LogArchive | None,
+        Field(description="Keep a copy in a store; no archive leaves the volume before its copy was read back and compared"),
     ] = None
 
 

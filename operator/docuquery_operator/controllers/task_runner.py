@@ -273,4 +273,5 @@ def _order(window: MaintenanceWindow, kind: Heavy, context: TaskContext, wanted:
         memory=wanted.memory,
         scratch=wanted.scratch,
         secrets=secrets,
+        service_account=wanted.service_account,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from ..api.backup_job import Destination
 from .backups.manifest import Document
 from .backups.request import Server
 
@@ -30,6 +31,16 @@ class UpkeepRequest(TaskRequest):
     reindex: list[str] = []
 
 
+class LogStore(Document):
+    """Where copies of archives go. folders: names in the store, one for each folder of the request."""
+
+    destination: Destination
+    stack: str
+    folders: list[str]
+    recipients: list[str] = []
+    volume_dir: str = "/store"
+
+
 class RotateRequest(TaskRequest):
     """Rotate the files of these folders that match; stamp: part of the archives' names. Zero: without that bound."""
 
@@ -40,6 +51,7 @@ class RotateRequest(TaskRequest):
     keep: int
     max_age_seconds: float = 0.0
     max_bytes: int = 0
+    store: LogStore | None = None
 
 
 AnyTaskRequest = UpkeepRequest | RotateRequest

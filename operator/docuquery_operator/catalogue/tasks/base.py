@@ -75,6 +75,7 @@ class JobWanted:
     memory: str = "256Mi"
     scratch: str = "1Gi"
     patch: Callable[[JSON], JSON] | None = None
+    service_account: str = ""
 
 
 @dataclass(frozen=True)

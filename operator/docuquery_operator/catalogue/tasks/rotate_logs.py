@@ -8,12 +8,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
+from ...api.backup_job import BackupJob
 from ...api.common import seconds
 from ...api.maintenance_window import RotateLogsTask, TaskType
 from ...api.stack import Component
+from ...domain.backups.layout import safe_name
+from ...domain.backups.requests import store_secret
 from ...domain.task_outcome import TaskOutcome
-from ...domain.task_requests import RotateRequest
-from ...ports import JSON, WORKLOADS
+from ...domain.task_requests import LogStore, RotateRequest
+from ...ports import BACKUP_JOB, JSON, WORKLOADS
 from ..resources import amount
 from .base import Heavy, JobWanted, TaskContext, parameters
 
@@ -21,12 +26,16 @@ MOUNTED = "/logs"
 # More pods than this would need a Job of too many volumes.
 MOST_CLAIMS = 8
 MEMORY = "128Mi"
+# A part of an upload is 32 MiB, and three are on their way.
+STORE_MEMORY = "384Mi"
+READ_BY_ALL = 0o444
 
 
 @dataclass(frozen=True)
 class Place:
     """Where the log files are: claims, the folder below each of them, and whose files they are."""
 
+    component: str
     claims: tuple[str, ...]
     folder: str
     user: int
@@ -35,12 +44,27 @@ class Place:
     selector: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class _Store:
+    """request: for the Job; secrets: mounted into it; service_account: as which a store knows it."""
+
+    request: LogStore
+    secrets: Mapping[str, str]
+    service_account: str
+
+
 async def order(context: TaskContext) -> JobWanted | TaskOutcome:
     """The Job, or why there can be none."""
     wanted: RotateLogsTask = parameters(context, "rotate_logs", RotateLogsTask)
     found = await _place(context, wanted)
     if isinstance(found, str):
         return TaskOutcome(state="Failed", summary=found[:512])
+    store: _Store | None = None
+    if wanted.archive is not None:
+        kept = await _store(context, wanted.archive.backup_job, found)
+        if isinstance(kept, str):
+            return TaskOutcome(state="Failed", summary=kept[:512])
+        store = kept
     folders = [posixpath.normpath(f"{MOUNTED}/{n}/{found.folder}") for n in range(len(found.claims))]
     request = RotateRequest(
         attempt_id=context.attempt_id,
@@ -51,8 +75,38 @@ async def order(context: TaskContext) -> JobWanted | TaskOutcome:
         keep=wanted.keep,
         max_age_seconds=seconds(wanted.max_age) if wanted.max_age else 0.0,
         max_bytes=int(amount(wanted.max_size) or 0) if wanted.max_size else 0,
+        store=store.request if store else None,
     )
-    return JobWanted(request, memory=MEMORY, scratch="64Mi", patch=lambda job: beside(job, found))
+    return JobWanted(
+        request,
+        secrets=store.secrets if store else {},
+        memory=STORE_MEMORY if store else MEMORY,
+        scratch="64Mi",
+        patch=lambda job: beside(job, found),
+        service_account=store.service_account if store else "",
+    )
+
+
+async def _store(context: TaskContext, name: str, place: Place) -> _Store | str:
+    """That of a BackupJob, or why not."""
+    obj = await context.ports.cluster.get(BACKUP_JOB, context.namespace, name)
+    if obj is None:
+        return f"archive.backupJob: BackupJob {name} does not exist in this namespace"
+    try:
+        spec = BackupJob.model_validate(obj).spec
+    except ValidationError:
+        return f"archive.backupJob: BackupJob {name} cannot be read; its condition Stalled says why"
+    stack = context.stack.metadata.name
+    if spec.stack_ref.name != stack:
+        return f"archive.backupJob: BackupJob {name} is of Stack {spec.stack_ref.name}, not of {stack}"
+    if spec.destination.volume is not None:
+        return f"archive.backupJob: BackupJob {name} has a volume; log archives go to a bucket (s3, gcs or azure)"
+    below = [place.folder] if place.folder else []
+    names = ["/".join(safe_name(part) for part in (place.component, claim, *below)) for claim in place.claims]
+    recipients = spec.encryption.recipients if spec.encryption else []
+    request = LogStore(destination=spec.destination, stack=stack, folders=names, recipients=recipients)
+    secret = store_secret(spec.destination)
+    return _Store(request, {"store": secret.secret_name} if secret else {}, spec.mover.service_account_name or "")
 
 
 async def _place(context: TaskContext, wanted: RotateLogsTask) -> Place | str:
@@ -97,7 +151,7 @@ async def _of(context: TaskContext, name: str, component: Component, path: str) 
         fs_group = (pod.get("securityContext") or {}).get("fsGroup")
         group = security.get("runAsGroup") or fs_group or user
         selector = (workload["spec"].get("selector") or {}).get("matchLabels") or {}
-        return Place(tuple(claims), found[1], int(user), int(group), fs_group, selector)
+        return Place(name, tuple(claims), found[1], int(user), int(group), fs_group, selector)
     return f"{name}: no container has a volume at {path}"
 
 
@@ -135,6 +189,10 @@ def beside(job: JSON, place: Place) -> JSON:
         pod["containers"][0]["volumeMounts"].append(mount)
     own: JSON = {"runAsUser": place.user, "runAsGroup": place.group}
     security = {k: v for k, v in pod["securityContext"].items() if k != "fsGroup"} | own
+    if place.fs_group is None:
+        # Without a group of its own nobody but root could read them.
+        for volume in (v for v in pod["volumes"] if "secret" in v):
+            volume["secret"]["defaultMode"] = READ_BY_ALL
     pod["securityContext"] = security | ({"fsGroup": place.fs_group} if place.fs_group is not None else {})
     if place.selector:
         term = {"labelSelector": {"matchLabels": dict(place.selector)}, "topologyKey": "kubernetes.io/hostname"}

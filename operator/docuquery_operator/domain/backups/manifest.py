@@ -45,6 +45,8 @@ class ObjectKind(StrEnum):
     SECRETS = "configuration.secrets"
     MANIFESTS = "configuration.manifests"
     CUSTOM = "configuration.resources"
+    # Of no set: an archive of log lines.
+    LOG = "log"
 
 
 class ObjectEntry(Document):

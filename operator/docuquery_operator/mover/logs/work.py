@@ -5,78 +5,122 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...domain.task_outcome import Finding, Table, TaskOutcome
-from ...domain.task_requests import RotateRequest
+from ...domain.task_requests import LogStore, RotateRequest
 from ...domain.upkeep import mib
 from ..clock import now
-from ..contracts import Report
+from ..contracts import MoverError, Report
+from ..store import open_store
+from .archive import Archive, Copies
 from .rotate import LeftAloneError, Rotated, expired, logs_in, rotate
+
+ENDED, LATE = "stopped before its end", "its time was over"
 
 
 class _StopError(Exception):
     """Between two steps, where nothing is half done."""
 
 
+@dataclass
+class _Run:
+    """Of one run. logs: (number of its folder, file) of those that were looked at; stopped: why it ended early."""
+
+    end: float
+    logs: list[tuple[int, Path]] = field(default_factory=list)
+    done: list[Rotated] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    removed: int = 0
+    stopped: str = ""
+    copies: Copies | None = None
+
+
 async def rotate_all(request: RotateRequest, report: Report) -> TaskOutcome:
-    """In a thread; SIGTERM, a cancellation here, ends it between two steps."""
-    stop = threading.Event()
-    work = asyncio.create_task(asyncio.to_thread(_all, request, report, stop))
+    """In a thread; SIGTERM, a cancellation here, ends it between two steps. No archive goes before its copy is proved."""
+    run, stop = _Run(time.monotonic() + request.budget_seconds), threading.Event()
+    work = asyncio.create_task(asyncio.to_thread(_all, request, report, stop, run))
     try:
-        return await asyncio.shield(work)
+        await asyncio.shield(work)
     except asyncio.CancelledError:
         stop.set()
-        return await work
+        await work
+    if request.store is not None:
+        await _copied(request, request.store, report, run)
+    _tidied(request, run)
+    return _outcome(request, run)
 
 
-def _all(request: RotateRequest, report: Report, stop: threading.Event) -> TaskOutcome:
-    done, problems, removed, stopped = list[Rotated](), list[str](), 0, ""
-    end = time.monotonic() + request.budget_seconds
-
+def _all(request: RotateRequest, report: Report, stop: threading.Event, run: _Run) -> None:
     def step(name: str) -> None:
         # Before the note nothing has begun; between chunks the next run begins the copy anew.
-        if name in ("note", "copy", "chunk") and (stop.is_set() or time.monotonic() > end):
-            raise _StopError("stopped before its end" if stop.is_set() else "its time was over")
+        if name in ("note", "copy", "chunk") and (stop.is_set() or time.monotonic() > run.end):
+            raise _StopError(ENDED if stop.is_set() else LATE)
 
-    for folder in map(Path, request.folders):
+    for place, folder in enumerate(map(Path, request.folders)):
         try:
             logs = logs_in(folder, request.pattern)
         except OSError as problem:
-            problems.append(f"{folder}: {problem.strerror}")
+            run.problems.append(f"{folder}: {problem.strerror}")
             continue
         for number, log in enumerate(logs):
             report(f"rotate {log.name}", number, len(logs))
             try:
-                done.append(rotate(log, request.stamp, step))
+                run.done.append(rotate(log, request.stamp, step))
             except _StopError as why:
-                stopped = str(why)
+                run.stopped = str(why)
                 break
             except (LeftAloneError, OSError) as problem:
-                problems.append(f"{log.name}: {problem}"[:300])
-            removed += _removed(request, log, problems)
-    return _outcome(request, done, problems, removed, stopped)
+                run.problems.append(f"{log.name}: {problem}"[:300])
+            run.logs.append((place, log))
 
 
-def _removed(request: RotateRequest, log: Path, problems: list[str]) -> int:
+async def _copied(request: RotateRequest, wanted: LogStore, report: Report, run: _Run) -> None:
+    """All archives that have no copy yet, whichever run has made them."""
+    copies = run.copies = Copies()
+    if run.stopped:
+        return
+    archives = [(wanted.folders[place], path) for place, log in run.logs for path in expired(log, 0, 0.0, 0)]
+    try:
+        async with asyncio.timeout(max(0.0, run.end - time.monotonic())):
+            store = open_store(wanted.destination, Path(request.secrets_dir) / "store", Path(wanted.volume_dir))
+            await Archive(store, wanted, report).keep(archives, copies)
+    except MoverError as problem:
+        copies.problems.append(problem.message)
+    except TimeoutError:
+        run.stopped = LATE
+    except asyncio.CancelledError:
+        run.stopped = ENDED
+    run.problems += copies.problems
+
+
+def _tidied(request: RotateRequest, run: _Run) -> None:
+    """Archives beyond what is kept go; where there is a store, only those that are proved to be there."""
     oldest = now().timestamp() - request.max_age_seconds if request.max_age_seconds else 0.0
-    gone = 0
-    for path in expired(log, request.keep, oldest, request.max_bytes):
-        try:
-            path.unlink()
-            gone += 1
-        except OSError as problem:
-            problems.append(f"{path.name}: {problem.strerror}")
-    return gone
+    for _place, log in run.logs:
+        for path in expired(log, request.keep, oldest, request.max_bytes):
+            if run.copies is not None and path not in run.copies.proved:
+                continue
+            try:
+                path.unlink()
+                run.removed += 1
+            except OSError as problem:
+                run.problems.append(f"{path.name}: {problem.strerror}")
 
 
-def _outcome(request: RotateRequest, done: list[Rotated], problems: list[str], removed: int, stopped: str) -> TaskOutcome:
+def _outcome(request: RotateRequest, run: _Run) -> TaskOutcome:
+    done, problems, removed, stopped = run.done, run.problems, run.removed, run.stopped
     moved = [r for r in done if r.moved]
     total, packed = sum(r.moved for r in moved), sum(r.archived for r in moved)
     files = len(done) + len(problems)
     said = f"{len(moved)} of {files} files rotated, {mib(total)} into {mib(packed)}; {removed} archives removed"
     if not done and not problems and not stopped:
         said = f"no file matches {request.pattern}"
+    stored = {} if run.copies is None else {"in the store": len(run.copies.proved), "new in the store": run.copies.new,
+                                            "sent to the store (bytes)": run.copies.sent}  # fmt: skip
+    if run.copies is not None:
+        said = f"{said}; {run.copies.new} sent to the store"
     state = "Aborted" if stopped else "Failed" if problems else "Succeeded"
     columns = ("file", "on the volume before (bytes)", "on the volume after (bytes)", "moved (bytes)", "archive (bytes)",
                "archive", "how")  # fmt: skip
@@ -92,7 +136,7 @@ def _outcome(request: RotateRequest, done: list[Rotated], problems: list[str], r
             "summary": "; ".join(part for part in (stopped, said, *problems[:2]) if part)[:512],
             "evidence": tuple(_line(r) for r in moved[:12]),
             "figures": {"files": len(done), "rotated": len(moved), "moved (bytes)": total, "archived (bytes)": packed,
-                        "archives removed": removed},
+                        "archives removed": removed, **stored},
             "tables": (Table(title="Files", columns=columns, rows=rows),),
             "findings": tuple(findings),
         }
