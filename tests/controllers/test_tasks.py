@@ -17,7 +17,7 @@ from docuquery_operator.controllers.maintenance_window import MaintenanceWindowC
 from docuquery_operator.controllers.task_runner import TaskRunner
 from docuquery_operator.domain.backups.manifest import Document
 from docuquery_operator.domain.reports.kept import outcomes
-from docuquery_operator.domain.task_outcome import TaskOutcome
+from docuquery_operator.domain.task_outcome import Finding, Series, Table, TaskOutcome
 from docuquery_operator.ports import (
     BACKUP_JOB,
     CONFIG_MAP,
@@ -280,6 +280,52 @@ async def test_one_that_is_taken_up_again_has_the_same_end_of_its_time() -> None
         await story.lived(100)
     assert len(ends) == 3
     assert len(set(ends)) == 1, "each process has moved the end of its time"
+
+
+@pytest.mark.parametrize("words", ["configmaps is forbidden: exceeded quota", "data: Too long"])
+async def test_a_report_that_the_api_server_does_not_take_holds_up_nothing(words: str) -> None:
+    story = Story()
+
+    def refused(name: str, _number: int) -> BaseException | None:
+        report = name.startswith(("create configmaps", "patch configmaps")) and name.endswith("-report")
+        return Refused(403, words) if report else None
+
+    story.start(Faults(raise_for=refused))
+    story.put("VacuumDatabase", "ErrorRate", "HealthCheck")
+    await story.lived(120)
+    assert story.states == ["Succeeded"] * 3
+    assert all(t["summary"].endswith(f"; its report could not be kept: 403: {words}") for t in story.status["tasks"])
+    assert (len(story.ran), len(story.jobs.ran)) == (1, 1)
+
+
+async def test_all_that_can_be_found_fits_into_one_config_map() -> None:
+    """Eleven tasks that find more of everything than can be kept; the simulated API server refuses above 1 MiB."""
+    story = Story()
+
+    async def much(_context: TaskContext) -> TaskOutcome:
+        rows = tuple((f"row é {n}", n, "x" * 300) for n in range(3_000))
+        points = tuple((story.rig.clock.now() + timedelta(seconds=n), float(n)) for n in range(500))
+        return TaskOutcome(
+            state="Succeeded",
+            summary="é" * 512,
+            evidence=("é" * 512,) * 12,
+            figures={f"figure é {n} {'x' * 100}": "é" * 600 for n in range(400)},
+            tables=(Table(title="t", columns=("a", "b", "c"), rows=rows),) * 4,
+            series=(Series(name="s", unit="s", points=points),) * 8,
+            findings=tuple(Finding(rank="Warning", text=f"{n:03}{'é' * 509}") for n in range(500)),
+        )
+
+    kinds = {t: Light(t, "finds much", much) for t in TaskType}
+    runner = TaskRunner(story.rig.life.ports, story.rig.life.prober, "", story.rig.nudged.append, kinds)
+    story.controller = MaintenanceWindowController(story.rig.life.ports, runner)
+    story.put(*(t.value for t in TaskType if t is not TaskType.ROTATE_LOGS))
+    await story.lived(200)
+    assert story.states == ["Succeeded"] * 10
+    assert not [t for t in story.status["tasks"] if "could not be kept" in t["summary"]]
+    page, figures = story.pages()
+    assert len(figures["tasks"]) == 10
+    assert all(f'id="task-{t["type"]}"' in page for t in figures["tasks"])
+    assert all("left out" in " ".join(f["text"] for f in t["outcome"]["findings"]) for t in figures["tasks"])
 
 
 async def test_a_light_one_that_breaks_is_a_failure_and_no_crash() -> None:

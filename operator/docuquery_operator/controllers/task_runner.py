@@ -34,6 +34,7 @@ from .task_targets import TaskTargets
 # A Job whose own time is up is given so long to tell how far it came.
 ENDING_SECONDS = 60
 CANCEL_GRACE = 20.0
+MOST_UNKEPT = 64
 log = logging.getLogger(__name__)
 
 
@@ -72,6 +73,8 @@ class TaskRunner:
         self._reader = BackupReader(ports, image)
         self._reports = TaskReports(ports)
         self._light: dict[str, _Running] = {}
+        # Lost with the process: then the task is done once more, or its Job read again.
+        self._unkept: dict[str, TaskOutcome] = {}
 
     # Read
 
@@ -92,6 +95,8 @@ class TaskRunner:
         if kept is not None:
             return TaskFacts(At.ENDED, kept)
         assert result.attempt_id is not None
+        if result.attempt_id in self._unkept:
+            return TaskFacts(At.ENDED, self._unkept[result.attempt_id])
         if isinstance(kind, Light):
             running = self._light.get(result.attempt_id)
             return TaskFacts() if running is None else TaskFacts(At.RUNNING, None, running.message)
@@ -105,8 +110,20 @@ class TaskRunner:
                 return TaskFacts()
             return TaskFacts(At.RUNNING, None, told.step if told else job.message)
         outcome = _outcome_of(job)
-        await self._reports.keep(window, result, outcome)
-        return TaskFacts(At.ENDED, outcome)
+        return TaskFacts(At.ENDED, await self._keep(window, result, outcome))
+
+    async def _keep(self, window: MaintenanceWindow, result: TaskResult, outcome: TaskOutcome) -> TaskOutcome:
+        """In the report, before the status tells it; what the API server does not take is told by the status alone."""
+        try:
+            await self._reports.keep(window, result, outcome)
+        except Refused as no:
+            log.warning("a report could not be kept", extra={"task": result.type, "problem": str(no)[:200]})
+            summary = f"{outcome.summary[:300]}; its report could not be kept: {no}"[:512]
+            outcome = outcome.model_copy(update={"summary": summary})
+            self._unkept[result.attempt_id or ""] = outcome
+            for old in [*self._unkept][:-MOST_UNKEPT]:
+                del self._unkept[old]
+        return outcome
 
     async def _hold(self, window: MaintenanceWindow, kind: TaskKind) -> str:
         """Why it must not begin now."""
@@ -144,7 +161,7 @@ class TaskRunner:
         stack = await self._stack(window)
         if isinstance(stack, str):
             outcome = TaskOutcome(state="Failed", summary=stack[:512])
-            await self._reports.keep(window, result, outcome)
+            await self._keep(window, result, outcome)
             return
         context = self._context(window, stack, task, result)
         if isinstance(kind, Heavy):
@@ -192,7 +209,7 @@ class TaskRunner:
             outcome = await _guarded(kind, context)
             if outcome is not None:
                 await context.targets.leave()
-                await self._reports.keep(window, result, outcome)
+                await self._keep(window, result, outcome)
         except ApiError as problem:
             # Nothing was kept: the next pass does not find it and begins it again.
             log.warning("a task's outcome could not be kept", extra={"task": kind.type, "problem": str(problem)[:200]})
@@ -203,17 +220,17 @@ class TaskRunner:
     async def _start(self, window: MaintenanceWindow, result: TaskResult, kind: Heavy, context: TaskContext) -> None:
         if not self._image:
             text = "the operator does not know its own image, so it can start no Job; set DOCUQUERY_IMAGE (the chart does)"
-            await self._reports.keep(window, result, TaskOutcome(state="Failed", summary=text))
+            await self._keep(window, result, TaskOutcome(state="Failed", summary=text))
             return
         wanted = await kind.order(context)
         if isinstance(wanted, TaskOutcome):
-            await self._reports.keep(window, result, wanted)
+            await self._keep(window, result, wanted)
             return
         try:
             await self._movers.start(_order(window, kind, context, wanted), wanted.request, wanted.patch)
         except (Refused, ValueError) as no:
             outcome = TaskOutcome(state="Failed", summary=f"its Job cannot be made: {no}"[:512])
-            await self._reports.keep(window, result, outcome)
+            await self._keep(window, result, outcome)
 
     async def _stop(self, window: MaintenanceWindow, result: TaskResult) -> None:
         attempt, kind = result.attempt_id or "", self._kinds.get(result.type)

@@ -16,6 +16,11 @@ from .maintenance import files_of, report_of
 KEY_SUFFIX = ".outcome.json"
 # Sixteen tasks of this size, and a page and its JSON beside them, fit into the 1 MiB of a ConfigMap.
 LARGEST = 40_000
+# Of all values together: what the API server allows is 1 MiB.
+WHOLE = 1_000_000
+# Of each task, where the page would not fit beside the outcomes.
+FEW_FIGURES, FEW_LINES, FEW_FINDINGS = 20, 4, 4
+TOO_LARGE = "what was found does not fit into one ConfigMap; it is under <Type>.outcome.json"
 REPORT_LABEL = "ops.docuquery.ai/report"
 # No object has this uid: what belongs to it is collected by Kubernetes.
 NOBODY = "00000000-0000-0000-0000-000000000000"
@@ -57,7 +62,17 @@ def pages(window: MaintenanceWindow, opened: datetime | None, data: Mapping[str,
     found = {type_.value: outcome for type_, outcome in outcomes(data).items()}
     order = [t.type.value for t in window.spec.tasks if t.type.value in found]
     ordered = {name: found[name] for name in dict.fromkeys([*order, *found])}
-    return files_of(report_of(about, opened, next(iter(until), None), ordered))
+    closed = next(iter(until), None)
+    files = files_of(report_of(about, opened, closed, ordered))
+    room = WHOLE - _bytes({key: text for key, text in data.items() if key not in files})
+    if _bytes(files) <= room:
+        return files
+    files = files_of(report_of(about, opened, closed, {name: _few(outcome) for name, outcome in ordered.items()}))
+    return files if _bytes(files) <= room else dict.fromkeys(files, TOO_LARGE)
+
+
+def _bytes(data: Mapping[str, str]) -> int:
+    return sum(len(text.encode()) for text in data.values())
 
 
 def text_of(outcome: TaskOutcome, largest: int = LARGEST) -> str:
@@ -66,7 +81,7 @@ def text_of(outcome: TaskOutcome, largest: int = LARGEST) -> str:
     while len(text.encode()) > largest:
         smaller = _smaller(outcome)
         if smaller == outcome:
-            break
+            return _cut(_few(outcome), {"findings": ()}).model_dump_json()
         outcome, text = smaller, smaller.model_dump_json()
     return text
 
@@ -82,6 +97,17 @@ def _smaller(outcome: TaskOutcome) -> TaskOutcome:
         kept = outcome.findings[: max(1, len(outcome.findings) // 2)]
         return _cut(outcome, {"tables": (), "series": (), "findings": kept})
     return outcome
+
+
+def _few(outcome: TaskOutcome) -> TaskOutcome:
+    """Bounded whatever was found; tables and curves are cut by the page itself."""
+    figures = {name[:100]: value[:200] if isinstance(value, str) else value for name, value in outcome.figures.items()}
+    changes = {
+        "figures": dict([*figures.items()][:FEW_FIGURES]),
+        "evidence": outcome.evidence[:FEW_LINES],
+        "findings": outcome.findings[:FEW_FINDINGS],
+    }
+    return outcome if changes.items() <= outcome.__dict__.items() else _cut(outcome, changes)
 
 
 def _cut(outcome: TaskOutcome, changes: Mapping[str, Any]) -> TaskOutcome:
