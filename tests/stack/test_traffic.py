@@ -37,7 +37,8 @@ pytestmark = [pytest.mark.services, pytest.mark.timeout(180)]
 RUNBOOK = shipped()["RateLimitSpike"]
 PARAMETERS = resolve(RUNBOOK, None)
 NAMESPACE = "docuquery"
-LIMIT, WINDOW = 10, 2
+# Ten in four seconds: thirty clients above it are traffic that one busy core still serves.
+LIMIT, WINDOW = 10, 4
 SPEED = 5.0
 ABUSER = "203.0.113.77"
 
@@ -222,7 +223,7 @@ async def test_growth_of_many_clients_is_no_abuse(limited: Application, stack: S
         assert usual.streak.verdict.symptom is False
         assert "usualPerSecond" in usual.findings["refusals"]
         # Three times as many, each a little above its limit.
-        async with going(*(it.steady(f"198.51.100.{n}", 0.14) for n in range(30))):
+        async with going(*(it.steady(f"198.51.100.{n}", 0.28) for n in range(30))):
             seen = await it.look(30, "OrganicGrowth")
         assert named(seen) == "OrganicGrowth"
         assert seen.findings["traffic"]["refusedClients"] >= 20
