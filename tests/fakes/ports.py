@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 
 from docuquery_operator.domain.backups.figures import BackupFigures
 from docuquery_operator.domain.messages import Message
+from docuquery_operator.domain.window_figures import TaskEnd, WindowFigures
 from docuquery_operator.ports import (
     BODY_LIMIT,
     JSON,
@@ -467,6 +468,17 @@ class FakeMetrics:
     levels: Counter[tuple[str, str]] = field(default_factory=Counter)
     backups: dict[tuple[str, str], BackupFigures] = field(default_factory=dict)
     sends: Counter[tuple[str, str]] = field(default_factory=Counter)
+    tasks: list[TaskEnd] = field(default_factory=list)
+    windows: dict[tuple[str, str], WindowFigures] = field(default_factory=dict)
+
+    def task_ended(self, end: TaskEnd) -> None:
+        self.tasks.append(end)
+
+    def window(self, namespace: str, name: str, figures: WindowFigures) -> None:
+        self.windows[namespace, name] = figures
+
+    def window_gone(self, namespace: str, name: str) -> None:
+        self.windows.pop((namespace, name), None)
 
     def backup(self, namespace: str, name: str, figures: BackupFigures) -> None:
         self.backups[namespace, name] = figures

@@ -9,9 +9,11 @@ from datetime import timedelta
 from pathlib import Path
 
 from docuquery_operator.domain.backups.figures import BackupFigures
+from docuquery_operator.domain.window_figures import TaskEnd, TaskFigures, WindowFigures
 from docuquery_operator.ports import Key
 from docuquery_operator.runtime.backup_metrics import BackupMetrics
 from docuquery_operator.runtime.metrics import OperatorMetrics
+from docuquery_operator.runtime.window_metrics import WindowMetrics
 from docuquery_operator.runtime.workqueue import WorkQueue
 from tests.fakes.clock import ManualClock
 
@@ -43,7 +45,8 @@ def _registered() -> set[Metric]:
         for collector, names in registry._collector_to_names.items()
         for name in names
     }
-    for family in BackupMetrics(ManualClock().now).describe():
+    now = ManualClock().now
+    for family in (*BackupMetrics(now).describe(), *WindowMetrics(now).describe()):
         labels[family.name] = tuple(family._labelnames)
     return {(f.name + ("_total" if f.type == "counter" else ""), f.type, labels.get(f.name, ())) for f in registry.collect()}
 
@@ -67,6 +70,8 @@ def test_the_names_are_those_of_the_exposition() -> None:
     at = ManualClock().now() - timedelta(hours=1)
     figures = BackupFigures({"postgres": at}, {"postgres": at}, 10, 2.0, 3.0, {"Verified": 1}, False)
     metrics.backup("here", "nightly", figures)
+    metrics.task_ended(TaskEnd("HealthCheck", "Succeeded", 3.0))
+    metrics.window("here", "weekly", WindowFigures(True, at, {"HealthCheck": TaskFigures(1, at)}))
     metrics.reconciled(Key("stacks", "here", "docuquery"), "success", 0.1)
     metrics.resync_finds.labels("stacks").inc()
     lines = [line for line in metrics.text().decode().splitlines() if not line.startswith("#")]
@@ -97,3 +102,32 @@ def test_ages_of_backups_grow_and_go_with_the_object() -> None:
     assert "docuquery_backup_last_verified_age_seconds{" not in metrics.text().decode()
     metrics.backup_gone("here", "nightly")
     assert 'backup_job="nightly"' not in metrics.text().decode()
+
+
+def test_what_never_succeeded_has_no_age_and_an_overrun_grows_until_it_ends() -> None:
+    clock = ManualClock()
+    metrics = OperatorMetrics(clock)
+
+    def shown() -> list[str]:
+        lines = metrics.text().decode().splitlines()
+        return [
+            line
+            for line in lines
+            if line.startswith(("docuquery_maintenance_window", "docuquery_maintenance_task_")) and "{names" in line
+        ]
+
+    tasks = {"AnalyzeTables": TaskFigures(), "HealthCheck": TaskFigures(2, clock.now())}
+    metrics.window("here", "weekly", WindowFigures(True, clock.now(), tasks))
+    clock.advance(90)
+    window, task = 'namespace="here"', 'type="HealthCheck",window="weekly"'
+    assert shown() == [
+        f'docuquery_maintenance_window_open{{{window},window="weekly"}} 1.0',
+        f'docuquery_maintenance_window_overrun_seconds{{{window},window="weekly"}} 90.0',
+        f'docuquery_maintenance_task_failures_in_a_row{{{window},type="AnalyzeTables",window="weekly"}} 0.0',
+        f"docuquery_maintenance_task_failures_in_a_row{{{window},{task}}} 2.0",
+        f"docuquery_maintenance_task_last_success_age_seconds{{{window},{task}}} 90.0",
+    ]
+    metrics.window("here", "weekly", WindowFigures())
+    assert [line.split()[-1] for line in shown()] == ["0.0", "0.0"]
+    metrics.window_gone("here", "weekly")
+    assert shown() == []

@@ -306,6 +306,10 @@ class TaskResult(ApiModel):
     attempt_id: Annotated[str | None, Field(max_length=40, description="Identity of the effect")] = None
     summary: Annotated[str, Field(max_length=512, description="In one line")] = ""
     evidence: Annotated[list[Line], Field(max_length=12, description="Figures before and after")] = []
+    failures: Annotated[
+        int | None, Field(ge=0, description="Times in a row, over all openings, that it has failed or was aborted")
+    ] = None
+    last_succeeded_at: Annotated[Time | None, Field(description="When it last succeeded, in whichever opening")] = None
 
 
 class ActiveWindow(ApiModel):

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from ..api.maintenance_window import MaintenanceWindow, MaintenanceWindowStatus
 from ..domain import maintenance, silences, tasks
 from ..domain.patching import merge_patch
+from ..domain.window_figures import ended, figures_of
 from ..ports import JSON, MAINTENANCE_WINDOW, STACK, Key, Ports
 from .courier import Courier
 from .digester import Digester, with_digest
@@ -41,6 +42,7 @@ class MaintenanceWindowController:
         obj = await self._ports.cluster.get(MAINTENANCE_WINDOW, key.namespace, key.name)
         if obj is None:
             self._digester.forget(key)
+            self._ports.metrics.window_gone(key.namespace, key.name)
             return None
         try:
             window = MaintenanceWindow.model_validate(obj)
@@ -63,6 +65,9 @@ class MaintenanceWindowController:
         if changes:
             body: JSON = {"metadata": {"resourceVersion": window.metadata.resource_version}, "status": changes}
             await self._ports.cluster.patch(MAINTENANCE_WINDOW, key.namespace, key.name, body, "status")
+        for end in ended(window.status, status):
+            self._ports.metrics.task_ended(end)
+        self._ports.metrics.window(key.namespace, key.name, figures_of(window, status, now))
         if changes.keys() & {"active", "observedGeneration"}:
             # Of what it covers, the Stack shows that.
             self._changed(Key(STACK.plural, key.namespace, window.spec.stack_ref.name))

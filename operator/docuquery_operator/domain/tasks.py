@@ -75,7 +75,16 @@ class TasksPlan:
 
 def fresh(window: MaintenanceWindow, since: datetime) -> list[TaskResult]:
     """All tasks of the opening at this instant, each with the id under which its effect is found again."""
-    return [TaskResult(type=t.type, attempt_id=attempt_id(window, since, t.type)) for t in window.spec.tasks]
+    known = {r.type: r for r in (window.status.tasks if window.status else [])}
+    return [
+        TaskResult(
+            type=t.type,
+            attempt_id=attempt_id(window, since, t.type),
+            failures=known[t.type].failures if t.type in known else None,
+            last_succeeded_at=known[t.type].last_succeeded_at if t.type in known else None,
+        )
+        for t in window.spec.tasks
+    ]
 
 
 def attempt_id(window: MaintenanceWindow, since: datetime, type_: TaskType) -> str:
@@ -140,7 +149,12 @@ class _Draft:
         return after
 
     def end(self, result: TaskResult, state: str, summary: str, evidence: Sequence[str] = ()) -> None:
-        changes = {"state": state, "summary": summary[:512], "evidence": bounded(evidence), "finished_at": self.now}
+        changes: dict[str, object] = {"state": state, "summary": summary[:512], "finished_at": self.now}
+        changes["evidence"] = bounded(evidence)
+        if state == "Succeeded":
+            changes |= {"failures": None, "last_succeeded_at": self.now}
+        elif state in ("Failed", "Aborted"):
+            changes["failures"] = (result.failures or 0) + 1
         self.put(result, **changes)
         if state != "Skipped":
             warning = "Warning" if state in ("Failed", "Aborted") else "Normal"

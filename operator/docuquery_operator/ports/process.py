@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from ..domain.backups.figures import BackupFigures
+from ..domain.window_figures import TaskEnd, WindowFigures
 from .cluster import JSON, Kind
 
 
@@ -80,3 +81,12 @@ class Metrics(Protocol):
 
     def backup_gone(self, namespace: str, name: str) -> None:
         """The BackupJob was deleted."""
+
+    def task_ended(self, end: TaskEnd) -> None:
+        """A task of a MaintenanceWindow has ended."""
+
+    def window(self, namespace: str, name: str, figures: WindowFigures) -> None:
+        """What a MaintenanceWindow has to show now."""
+
+    def window_gone(self, namespace: str, name: str) -> None:
+        """The MaintenanceWindow was deleted."""

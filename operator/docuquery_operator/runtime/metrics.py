@@ -5,11 +5,14 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from ..domain.backups.figures import BackupFigures
+from ..domain.window_figures import TaskEnd, WindowFigures
 from ..ports import Clock, Key
 from .backup_metrics import BackupMetrics
+from .window_metrics import WindowMetrics
 
 FAST = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 SLOW = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0)
+LONG = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0)
 
 
 class OperatorMetrics:
@@ -42,6 +45,14 @@ class OperatorMetrics:
 
         self._backups = BackupMetrics(clock.now)
         r.register(self._backups)
+        self._tasks = Counter(
+            "docuquery_maintenance_task_outcomes", "Ends of maintenance tasks", ["type", "outcome"], registry=r
+        )
+        self._task_time = Histogram(
+            "docuquery_maintenance_task_seconds", "Time of a maintenance task", ["type"], buckets=LONG, registry=r
+        )
+        self._windows = WindowMetrics(clock.now)
+        r.register(self._windows)
 
     def backup(self, namespace: str, name: str, figures: BackupFigures) -> None:
         """What a BackupJob has to show now."""
@@ -50,6 +61,20 @@ class OperatorMetrics:
     def backup_gone(self, namespace: str, name: str) -> None:
         """The BackupJob was deleted."""
         self._backups.drop(namespace, name)
+
+    def task_ended(self, end: TaskEnd) -> None:
+        """A task of a MaintenanceWindow has ended."""
+        self._tasks.labels(end.type, end.outcome).inc()
+        if end.seconds is not None:
+            self._task_time.labels(end.type).observe(end.seconds)
+
+    def window(self, namespace: str, name: str, figures: WindowFigures) -> None:
+        """What a MaintenanceWindow has to show now."""
+        self._windows.put(namespace, name, figures)
+
+    def window_gone(self, namespace: str, name: str) -> None:
+        """The MaintenanceWindow was deleted."""
+        self._windows.drop(namespace, name)
 
     def refused(self, reason: str) -> None:
         """A rail refused an action."""
