@@ -17,6 +17,7 @@ from ..domain.patching import merge_patch
 from ..domain.world import Neighbour
 from ..ports import BACKUP_JOB, INCIDENT, JSON, STACK, Key, Ports
 from .blocks import BlockKeeper
+from .daily_sampler import DailySampler
 from .detector import Detector
 from .invalid import say_invalid
 from .links import QUICK_SECONDS, LinkKeeper
@@ -50,6 +51,7 @@ class StackController:
         self._backups: dict[Key, tuple[float, LastBackup | None]] = {}
         self._windows = WindowReader(ports)
         self._orphans = OrphanScan(ports)
+        self._sampler = DailySampler(ports)
 
     async def reconcile(self, key: Key) -> float | None:
         """Seconds until the next round of probes."""
@@ -61,6 +63,7 @@ class StackController:
             self._backups.pop(key, None)
             self._uptime.drop(key)
             self._orphans.forget(key)
+            self._sampler.forget(key)
             await self._returner.gone(key)
             return None
         try:
@@ -75,6 +78,7 @@ class StackController:
         self._links.keep(key, stack, health)
         states = await self._tell(key, stack, obj, health)
         self._orphans.look(key, stack)
+        self._sampler.look(key, stack, await self._windows.windows(key.namespace))
         await self._keeper.look(stack, obj)
         await self._returner.look(stack, obj)
         await self._watchdog.look(key, stack)

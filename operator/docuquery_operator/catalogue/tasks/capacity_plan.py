@@ -29,7 +29,7 @@ async def run(context: TaskContext) -> TaskOutcome:
     asked: CapacityPlanTask = parameters(context, "capacity_plan", CapacityPlanTask)
     components = components_of(context)
     seen = await measured(round_of(context), components)
-    samples = await sampled(context, seen)
+    samples = await sampled(context.ports, context.stack, seen)
     horizon = max(1, min(LONGEST, delta(asked.horizon).days))
     forecasts = _forecasts(seen, components, samples, float(asked.warn_at.rstrip("%")) / 100)
     today = seen.at.date()

@@ -37,7 +37,7 @@ async def run(context: TaskContext) -> TaskOutcome:
 async def _sampled(context: TaskContext, seen: Measured) -> int | None:
     """How many days there are by now; None where today's could not be written."""
     try:
-        return len((await sampled(context, seen)).days)
+        return len((await sampled(context.ports, context.stack, seen)).days)
     except (ApiError, Transient):
         return None
 
