@@ -137,6 +137,16 @@ async def test_the_budget_and_the_breaker_of_a_target_hold_for_tasks_too(
     assert "not before" in found.findings[0].text
 
 
+async def test_a_budget_of_nothing_is_not_waited_for() -> None:
+    world = World("api")
+    world.rig.edit_stack(lambda s: s["spec"]["healing"].update(budget={"perTarget": "0/1h"}))
+    began = world.rig.clock.now()
+    found = await world.run(timeout=1800)
+    assert (found.summary, world.rollouts("api")) == ("1 only reported", 0)
+    assert "5-budget/BudgetUsedUp: 0 actions on api within 60m, the limit is 0" in found.findings[0].text
+    assert world.rig.clock.now() - began < timedelta(seconds=30)
+
+
 async def test_a_spoilt_ledger_is_no_leave_to_act() -> None:
     world = World("postgres")
     entered(world)

@@ -21,7 +21,9 @@ async def taken(context: TaskContext, component: str, action: str, cooldown: tim
             return ""
         allowed = refusal.next_allowed_at or context.ports.clock.now()
         next_look = max(allowed, context.ports.clock.now() + timedelta(seconds=PAUSE_SECONDS))
-        if context.stopping() or next_look > until:
+        # A budget of nothing never comes free.
+        never = refusal.reason == "BudgetUsedUp" and refusal.next_allowed_at is None
+        if never or context.stopping() or next_look > until:
             context.ports.metrics.refused(refusal.reason)
             return _words(refusal)
         context.say(f"{component}: it waits: {refusal.message}"[:512])
