@@ -49,13 +49,14 @@ def test_what_is_set_arrives() -> None:
     values = {
         **ON, "watchNamespaces": ["shop"], "windows.stack": "main", "windows.timeZone": "Europe/Berlin",
         "windows.credentialsSecret": "postgres-maintenance", "windows.updateImages": True,
-        "windows.logs": {"path": "/var/log/app", "pattern": "*.txt", "component": "api"},
+        "windows.logs": {"path": "/var/log/app", "pattern": "*.txt", "component": "api", "backupJob": "nightly"},
     }  # fmt: skip
     found = windows(values)
     weekly = {t.type.value: t for t in found["main-weekly"].spec.tasks}
     assert found["main-weekly"].metadata.namespace == "shop"
     logs: Any = weekly["RotateLogs"].rotate_logs
     assert (logs.path, logs.pattern, logs.component) == ("/var/log/app", "*.txt", "api")
+    assert logs.archive.backup_job == "nightly"
     for name, field in (("VacuumDatabase", "vacuum_database"), ("AnalyzeTables", "analyze_tables")):
         assert getattr(weekly[name], field).credentials.secret_name == "postgres-maintenance"
     assert not found["main-monthly"].spec.tasks[0].update_images.report_only  # type: ignore[union-attr]
