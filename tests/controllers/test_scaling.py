@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from docuquery_operator.api.common import format_time
 from docuquery_operator.controllers.stack import StackController
 from docuquery_operator.domain.temporary import KEY
-from docuquery_operator.ports import DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER, JSON, STACK, Key
+from docuquery_operator.ports import DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER, JSON, LEASE, STACK, Key
 from tests.fakes.faults import Faults
 from tests.fakes.rig import NAMESPACE, Rig, condition, steps
 
@@ -80,6 +81,32 @@ async def test_a_pause_holds_the_return_until_it_ends() -> None:
     rig.edit_stack(lambda s: s["spec"].update(paused=False))
     await stack_pass(rig)
     assert worker(rig)["spec"]["replicas"] == 1
+
+
+async def test_a_return_waits_while_a_maintenance_task_acts_on_the_same_workload() -> None:
+    rig, key = world()
+    autoscaler(rig)
+    await rig.run(key, seconds=120)
+    other, also = world()
+    await other.run(also)
+    for each, kind, name, field in (
+        (rig, HORIZONTAL_POD_AUTOSCALER, "hpa", "minReplicas"),
+        (other, DEPLOYMENT, "worker", "replicas"),
+    ):
+        each.clock.advance(1300)
+        hold(each, "task/t-1")
+        await stack_pass(each)
+        assert each.server.find(kind, NAMESPACE, name)["spec"][field] == 2  # type: ignore[index]
+        hold(each, "")
+        each.clock.advance(20)
+        await stack_pass(each)
+        assert each.server.find(kind, NAMESPACE, name)["spec"][field] == 1  # type: ignore[index]
+
+
+def hold(rig: Rig, holder: str) -> None:
+    """The worker as a target is this one's."""
+    spec = {"holderIdentity": holder, "renewTime": format_time(rig.clock.now())}
+    rig.server.edit(LEASE, NAMESPACE, "docuquery-target-docuquery-worker", lambda lease: lease["spec"].update(spec))
 
 
 async def test_a_number_that_somebody_set_meanwhile_stays() -> None:

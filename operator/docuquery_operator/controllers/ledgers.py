@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
-from ..domain.ledger import LEASE_FOR, Attempt, Ledger, decode, encode, parse_time, words_of
+from ..domain.ledger import LEASE_FOR, TASK_HOLDER, Attempt, Ledger, decode, encode, parse_time, words_of
 from ..domain.names import label_of
 from ..ports import JSON, LEASE, Cluster, Conflict, Transient
 
@@ -77,6 +77,15 @@ class LedgerStore:
 def lease_name(stack: str, component: str) -> str:
     """Name of the target's Lease."""
     return f"docuquery-target-{label_of(stack)}-{component}"
+
+
+def held_by_task(lease: JSON, now: datetime) -> bool:
+    """Whether a maintenance task acts on the target; a spoilt ledger says nothing of it."""
+    try:
+        ledger = ledger_of(lease)
+    except ValueError:
+        return False
+    return ledger.holder.startswith(TASK_HOLDER) and ledger.held_by_other("", now)
 
 
 def ledger_of(lease: JSON) -> Ledger:

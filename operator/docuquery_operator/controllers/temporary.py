@@ -13,6 +13,7 @@ from ..ports import (
     DEPLOYMENT,
     HORIZONTAL_POD_AUTOSCALER,
     JSON,
+    LEASE,
     SCALED_OBJECT,
     STACK,
     STATEFUL_SET,
@@ -22,6 +23,7 @@ from ..ports import (
     Ports,
     Refused,
 )
+from .ledgers import held_by_task, lease_name
 
 LOOK_SECONDS = 15.0
 KINDS = (DEPLOYMENT, STATEFUL_SET, HORIZONTAL_POD_AUTOSCALER, SCALED_OBJECT)
@@ -45,15 +47,15 @@ class Returner:
         if 0 <= now.timestamp() - self._looked.get(key, 0.0) < LOOK_SECONDS:
             return
         self._looked[key] = now.timestamp()
-        await self._all(key, lambda o: temporary.due(o, now), obj)
+        await self._all(key, lambda o: temporary.due(o, now), obj, stack)
 
     async def gone(self, key: Key) -> None:
         """The Stack was deleted: everything goes back at once, for nobody would look again."""
         self._looked.pop(key, None)
         if self._ports.leader.leading():
-            await self._all(key, temporary.everything, None)
+            await self._all(key, temporary.everything, None, None)
 
-    async def _all(self, key: Key, end: End, stack_object: JSON | None) -> None:
+    async def _all(self, key: Key, end: End, stack_object: JSON | None, stack: Stack | None) -> None:
         selector = f"{temporary.KEY}={label_of(key.name)}"
         for kind in KINDS:
             try:
@@ -63,16 +65,16 @@ class Returner:
                 log.debug("not looked at", extra={"kind": kind.kind, "why": str(refused)})
                 continue
             for obj in found:
-                await self._one(key, kind, obj, end, stack_object)
+                await self._one(key, kind, obj, end, stack_object, stack)
 
-    async def _one(self, key: Key, kind: Kind, obj: JSON, end: End, stack_object: JSON | None) -> None:
+    async def _one(self, key: Key, kind: Kind, obj: JSON, end: End, stack_object: JSON | None, stack: Stack | None) -> None:
         name = obj["metadata"]["name"]
         try:
             over = end(obj)
         except ValueError as spoilt:
             log.warning("temporary change not readable", extra={"object": f"{kind.kind}/{name}", "why": str(spoilt)})
             return
-        if over is None:
+        if over is None or (stack is not None and await self._at_work(stack, obj)):
             return
         try:
             await self._ports.cluster.patch(kind, key.namespace, name, over.patch)
@@ -86,6 +88,15 @@ class Returner:
         for change in over.kept:
             text = f"{kind.kind} {name}: {change.field} was changed by somebody else meanwhile; it is left as it is"
             await self._say(stack_object, "Warning", "NotPutBack", text)
+
+    async def _at_work(self, stack: Stack, obj: JSON) -> bool:
+        """Whether a maintenance task acts on the same workload: then the return waits for its end."""
+        name = ((obj.get("spec") or {}).get("scaleTargetRef") or obj["metadata"])["name"]
+        of = [n for n, c in stack.spec.components.items() if c.workload.name == name]
+        leases = [
+            await self._ports.cluster.get(LEASE, stack.metadata.namespace, lease_name(stack.metadata.name, n)) for n in of
+        ]
+        return any(held_by_task(lease, self._ports.clock.now()) for lease in leases if lease is not None)
 
     async def _say(self, stack_object: JSON | None, type_: str, reason: str, message: str) -> None:
         log.info("temporary change over", extra={"outcome": reason, "change": message})
