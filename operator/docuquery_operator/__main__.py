@@ -51,6 +51,7 @@ from .settings import Settings
 from .starting import start
 
 NAME = "docuquery-operator"
+COUNT_AFTER = 2.0
 
 
 async def run(settings: Settings) -> int:
@@ -114,13 +115,18 @@ def controllers_of(ports: Ports, queue: WorkQueue, image: str) -> dict[Kind, Rec
         stacks.recount(key)
         queue.add(key)
 
+    def counted_soon(stack: Key) -> None:
+        # In a storm each new incident asks for it, and each count reads all of them.
+        stacks.recount(stack)
+        queue.add(stack, after=COUNT_AFTER)
+
     def not_sent(key: Key) -> None:
         # The next try comes later than this; by then other news of the incident may have come, for the same write.
         queue.add(key, after=2.0)
 
     courier = Courier(ports, queue.first, failed=not_sent)
     return {
-        INCIDENT: IncidentController(ports, prober, recount, courier).reconcile,
+        INCIDENT: IncidentController(ports, prober, counted_soon, courier).reconcile,
         STACK: stacks.reconcile,
         RUNBOOK: RunbookController(ports).reconcile,
         BACKUP_JOB: BackupJobController(ports, image, recount).reconcile,

@@ -151,6 +151,18 @@ async def test_list_reads_all_pages() -> None:
     assert {r.path for r in double.requests} == {"/apis/ops.docuquery.ai/v1alpha1/namespaces/n/incidents"}
 
 
+async def test_of_a_large_list_only_what_is_asked_for_is_kept_small_page_by_page() -> None:
+    pages = [
+        {"items": [{"metadata": {"name": "a"}, "status": {"large": 1}}], "metadata": {"continue": "2"}},
+        {"items": [{"metadata": {"name": "b"}}], "metadata": {}},
+    ]
+    double = Double([told(b"200 OK", page) for page in pages])
+    async with client(double) as cluster:
+        found = await cluster.list(INCIDENT, "n", pick=lambda o: o["metadata"])
+    assert found == [{"name": "a"}, {"name": "b"}]
+    assert [r.query["limit"] for r in double.requests] == ["100", "100"]
+
+
 async def test_a_list_that_expired_is_read_later_and_not_in_part() -> None:
     page = {"items": [{"metadata": {"name": "a"}}], "metadata": {"continue": "2"}}
     double = Double([told(b"200 OK", page), failure(b"410 Gone", "The provided continue parameter is too old")])

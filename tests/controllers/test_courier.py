@@ -285,3 +285,23 @@ async def test_a_channel_is_broken_after_three_tries_and_whole_after_one(world: 
     await world.gate.answer(3)
     assert not world.courier.broken(*place)
     assert world.courier.works_since(*place) == world.rig.clock.now()
+
+
+async def test_a_secret_is_read_once_for_many_messages_and_anew_after_a_second(world: World) -> None:
+    """In a storm each message would read it; one that was changed must still be known at once."""
+    reads: list[str] = []
+    cluster, get = world.rig.life.ports.cluster, world.rig.life.ports.cluster.get
+
+    async def counted(kind: Any, namespace: str, name: str) -> Any:
+        reads.append(name)
+        return await get(kind, namespace, name)
+
+    object.__setattr__(cluster, "get", counted)
+    for number in range(4):
+        world.courier.offer(f"uid-{number}", [letter(str(number), channel="webhook")])
+        await settle()
+    assert (len(world.gate.going), reads) == (4, ["s"])
+    world.rig.clock.advance(1.1)
+    world.courier.offer("uid-5", [letter("5", channel="webhook")])
+    await settle()
+    assert (len(world.gate.going), reads) == (5, ["s", "s"])

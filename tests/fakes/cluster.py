@@ -166,11 +166,14 @@ class FakeCluster:
 
         return await self.faults.around(f"get {kind.plural}/{name}", effect)
 
-    async def list(self, kind: Kind, namespace: str, selector: str = "") -> Sequence[JSON]:
+    async def list(
+        self, kind: Kind, namespace: str, selector: str = "", pick: Callable[[JSON], JSON] | None = None
+    ) -> Sequence[JSON]:
         async def effect() -> Sequence[JSON]:
             if kind is POD_METRICS:
                 return copy.deepcopy(self.server.pod_usage)
-            return self.server.all(kind, namespace, selector)
+            found = self.server.all(kind, namespace, selector)
+            return [pick(o) for o in found] if pick else found
 
         return await self.faults.around(f"list {kind.plural}", effect)
 

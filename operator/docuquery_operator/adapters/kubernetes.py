@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -16,7 +16,7 @@ from .access import Access
 
 TIMEOUT_SECONDS = 10.0
 LOG_PIECE = 64 * 1024
-PAGE = 500
+PAGE, PICKED = 500, 100
 MERGE_PATCH = "application/merge-patch+json"
 BAD_REQUEST, NOT_FOUND, CONFLICT, TOO_MANY = 400, 404, 409, 429
 # A slow request, and a page of a list that has grown too old: the same question later may be answered.
@@ -47,15 +47,18 @@ class KubernetesCluster:
         status, body = await self._call("GET", _path(kind, namespace, name))
         return None if status == NOT_FOUND else body
 
-    async def list(self, kind: Kind, namespace: str, selector: str = "") -> Sequence[JSON]:
-        """GET all pages of a collection."""
+    async def list(
+        self, kind: Kind, namespace: str, selector: str = "", pick: Callable[[JSON], JSON] | None = None
+    ) -> Sequence[JSON]:
+        """GET all pages of a collection. With pick no more than a small page is in memory at once."""
         items: list[JSON] = []
-        query = {"limit": str(PAGE)} | ({"labelSelector": selector} if selector else {})
+        query = {"limit": str(PICKED if pick else PAGE)} | ({"labelSelector": selector} if selector else {})
         while True:
             status, body = await self._call("GET", _path(kind, namespace), query=query)
             if status == NOT_FOUND:
                 return items
-            items += body.get("items") or []
+            found = body.get("items") or []
+            items += [pick(item) for item in found] if pick else found
             token = (body.get("metadata") or {}).get("continue")
             if not token:
                 return items

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -233,6 +234,7 @@ LONGEST_SECONDS = 366 * 24 * 3600.0
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
+@functools.lru_cache(maxsize=256)
 def seconds(duration: str) -> float:
     """Seconds of a Go-style duration; ValueError says what to write instead."""
     if not re.fullmatch(DURATION_PATTERN, duration):

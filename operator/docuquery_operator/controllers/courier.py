@@ -22,6 +22,7 @@ from .lane import Lane, Letter, Parcel
 log = logging.getLogger(__name__)
 TIMEOUT_SECONDS = 10.0
 LONGEST_RETRY = 900.0
+SECRET_FOR = timedelta(seconds=1)
 # A channel that is busy for longer is written down at once.
 PATIENCE = 30.0
 Later = Callable[[float, Callable[[], None]], None]
@@ -51,6 +52,7 @@ class Courier:
         self._parcels: dict[tuple[str, str], Parcel] = {}
         self._freed: set[tuple[str, ...]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._secrets: dict[tuple[str, str], tuple[datetime, dict[str, str]]] = {}
 
     def deliveries(self, owner: Key, uid: str) -> Mapping[str, Delivery]:
         """Tries of this incident that have ended and are not recorded yet, by the key of the outbox."""
@@ -176,13 +178,12 @@ class Courier:
         self._pump(name)
 
     async def _send(self, batch: Sequence[Letter]) -> Receipt:
-        """One try; the Secret is read only now."""
+        """One try."""
         first = batch[0]
         try:
-            secret = await self._ports.cluster.get(SECRET, first.owner.namespace, first.secret)
-            if secret is None:
+            data = await self._secret(first.owner.namespace, first.secret)
+            if data is None:
                 return Receipt(False, f"Secret '{first.secret}' does not exist; create it", hard=True)
-            data = {k: base64.b64decode(v).decode(errors="replace") for k, v in (secret.get("data") or {}).items()}
         except (ApiError, ValueError) as problem:
             return Receipt(False, f"Secret '{first.secret}' could not be read: {type(problem).__name__}")
         try:
@@ -191,6 +192,20 @@ class Courier:
                 return await self._ports.channels.send(first.channel, data, message, TIMEOUT_SECONDS)
         except TimeoutError:
             return Receipt(False, f"no answer within {TIMEOUT_SECONDS:g} s")
+
+    async def _secret(self, namespace: str, name: str) -> dict[str, str] | None:
+        """Read only when something is sent, and anew after a second: in a storm each message would ask for it."""
+        now = self._ports.clock.now()
+        self._secrets = {k: v for k, v in self._secrets.items() if timedelta(0) <= now - v[0] < SECRET_FOR}
+        known = self._secrets.get((namespace, name))
+        if known is not None:
+            return known[1]
+        secret = await self._ports.cluster.get(SECRET, namespace, name)
+        if secret is None:
+            return None
+        data = {k: base64.b64decode(v).decode(errors="replace") for k, v in (secret.get("data") or {}).items()}
+        self._secrets[namespace, name] = now, data
+        return data
 
     def _put_back(self, name: tuple[str, ...], lane: Lane, batch: Sequence[Letter], receipt: Receipt) -> bool:
         """A busy channel says when to come back: that is waited for here, and written only when it goes on and on.

@@ -79,6 +79,8 @@ class IncidentController:
 
     async def _write(self, incident: Incident, status: IncidentStatus) -> Incident:
         """One status patch, only when something changed; Conflict when somebody wrote first."""
+        if status == incident.status:
+            return incident
         before = incident.status.to_wire() if incident.status else {}
         changes = merge_patch(before, status.to_wire())
         if not changes:

@@ -152,12 +152,11 @@ class StackController:
         changed = generation != stack.metadata.generation
         if not changed and 0 <= now - at < COUNT_SECONDS:
             return count
-        incidents = await self._ports.cluster.list(INCIDENT, key.namespace)
-        ours = [i for i in incidents if ((i.get("spec") or {}).get("stackRef") or {}).get("name") == key.name]
-        unresolved = [i for i in ours if (i.get("status") or {}).get("phase") != "Resolved"]
+        incidents = await self._ports.cluster.list(INCIDENT, key.namespace, pick=_counted)
+        unresolved = [i["name"] for i in incidents if i["stack"] == key.name and i["phase"] != "Resolved"]
         if changed:
-            for incident in unresolved:
-                self._nudge(Key(INCIDENT.plural, key.namespace, incident["metadata"]["name"]))
+            for name in unresolved:
+                self._nudge(Key(INCIDENT.plural, key.namespace, name))
         self._seen[key] = (stack.metadata.generation, now, len(unresolved))
         return len(unresolved)
 
@@ -186,6 +185,12 @@ class StackController:
                 await self._ports.events.post(
                     STACK, obj, "Warning" if down else "Normal", f"Component{component.state}", text
                 )
+
+
+def _counted(incident: JSON) -> JSON:
+    """What of an incident its Stack wants to know."""
+    stack = ((incident.get("spec") or {}).get("stackRef") or {}).get("name")
+    return {"name": incident["metadata"]["name"], "stack": stack, "phase": (incident.get("status") or {}).get("phase")}
 
 
 def _readable(objects: Sequence[JSON]) -> list[BackupJob]:

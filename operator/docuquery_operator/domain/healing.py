@@ -83,7 +83,8 @@ def _plan(d: Draft, world: World) -> Plan:
     over = d.status.phase is Phase.RESOLVED
     undo = verification.to_put_back(d.status) if world.leading and not over else None
     return Plan(
-        status=bounded(d.status),
+        # What was written is bounded already.
+        status=d.status if d.status == d.incident.status else bounded(d.status),
         advance=step if step is not None and verification.may_advance(d, world, step) else None,
         keep=step if step is not None and verification.is_watched(world, step) else undo,
         undo=undo if world.stack is not None and not world.stack.spec.paused else None,

@@ -9,7 +9,7 @@ Errors of the cluster port:
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -117,8 +117,10 @@ class Cluster(Protocol):
     async def get(self, kind: Kind, namespace: str, name: str) -> JSON | None:
         """The object, or None when there is none."""
 
-    async def list(self, kind: Kind, namespace: str, selector: str = "") -> Sequence[JSON]:
-        """All objects of a namespace that match the label selector."""
+    async def list(
+        self, kind: Kind, namespace: str, selector: str = "", pick: Callable[[JSON], JSON] | None = None
+    ) -> Sequence[JSON]:
+        """All objects of a namespace that match the label selector; of each only what pick keeps, for large lists."""
 
     async def served(self, kind: Kind, namespace: str) -> bool:
         """Whether the API server knows this kind."""

@@ -7,7 +7,7 @@ import itertools
 import os
 import random
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,14 @@ class EndlessBackoff:
         return (min(BACKOFF_CAP, 2.0**n) * random.uniform(0.8, 1.2) for n in itertools.chain(range(4), itertools.repeat(4)))
 
 
+class NoDiff(kopf.AnnotationsDiffBaseStorage):
+    """Nobody here asks what has changed in an object, and to know it kopf would copy each object of each event."""
+
+    def build(self, *, body: kopf.Body, extra_fields: Iterable[Any] | None = None) -> kopf.BodyEssence:
+        """Nothing."""
+        return {}
+
+
 def settings(lease_name: str, exit_seconds: float) -> kopf.OperatorSettings:
     """kopf without scanning, peering, Events, annotations and finalizers."""
     s = kopf.OperatorSettings()
@@ -64,7 +72,7 @@ def settings(lease_name: str, exit_seconds: float) -> kopf.OperatorSettings:
     s.watching.label_selectors[JOB.group, JOB.version, JOB.plural] = "ops.docuquery.ai/attempt"
     s.persistence.finalizer = f"{PREFIX}/finalizer"
     s.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=PREFIX, v1=False)
-    s.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=PREFIX)
+    s.persistence.diffbase_storage = NoDiff(prefix=PREFIX)
     return s
 
 

@@ -47,7 +47,7 @@ class Resync:
         for kind in self._kinds:
             for namespace in namespaces or [""]:
                 before = {k for k in self._known if k.plural == kind.plural and namespace in ("", k.namespace)}
-                metas = [obj["metadata"] for obj in await self._cluster.list(kind, namespace)]
+                metas = await self._cluster.list(kind, namespace, pick=lambda obj: obj["metadata"])
                 listed = {Key(kind.plural, meta["namespace"], meta["name"]) for meta in metas}
                 finds += sum(self._check(kind, key) for key in sorted(listed))
                 self._forget(before - listed)

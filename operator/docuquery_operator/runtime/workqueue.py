@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
+import itertools
 import logging
+import math
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,6 +21,7 @@ LONGEST_BACKOFF = 300.0
 REFUSED_AFTER = 30.0
 REREADS = 5
 HEAD_START = 2.0
+SLACK = 64
 
 
 class WorkQueue:
@@ -25,9 +29,12 @@ class WorkQueue:
 
     def __init__(self, observe: Observe | None = None) -> None:
         self._due: dict[Key, float] = {}
+        # Each due key once or more; what `_due` does not say is out of date.
+        self._line: list[tuple[float, int, Key]] = []
+        self._count = itertools.count()
         self._busy: set[Key] = set()
         self._failures: Counter[Key] = Counter()
-        self._wake = asyncio.Event()
+        self._wake, self._turn = asyncio.Event(), asyncio.Lock()
         self._stopping = False
         self._reconcile: Reconcile | None = None
         self._working: set[asyncio.Task[None] | None] = set()
@@ -45,8 +52,9 @@ class WorkQueue:
     def add(self, key: Key, after: float = 0.0) -> None:
         """Run the key `after` seconds from now, or earlier when it is due earlier."""
         at = asyncio.get_running_loop().time() + after
-        self._due[key] = min(at, self._due.get(key, at))
-        self._wake.set()
+        if at < self._due.get(key, math.inf):
+            self._due[key] = at
+            self._line_up(key)
 
     def first(self, key: Key) -> None:
         """Run the key before what has become due just now; what has waited for longer, as a new page, still comes first."""
@@ -100,13 +108,14 @@ class WorkQueue:
             finally:
                 self._working.discard(worker)
             self._busy.discard(key)
+            if key in self._due:
+                self._line_up(key)
             self._observe(key, result, loop.time() - began)
             if result == "conflict" and after == 0.0:
                 # It has read what is not so any more; what it has to write has waited already.
                 self.first(key)
             elif after is not None:
                 self.add(key, after)
-            self._wake.set()
 
     async def _once(self, reconcile: Reconcile, key: Key) -> tuple[float | None, str]:
         """One pass: when to look again, and how it ended."""
@@ -144,20 +153,40 @@ class WorkQueue:
         exponent = min(failures or self._failures[key], 9)
         return min(LONGEST_BACKOFF, 2.0**exponent) * random.uniform(0.9, 1.1)
 
+    def _line_up(self, key: Key) -> None:
+        entry = self._due[key], next(self._count), key
+        heapq.heappush(self._line, entry)
+        if self._line[0] is entry:
+            self._wake.set()
+        if len(self._line) > 2 * len(self._due) + SLACK:
+            # What is looked at often and next due in days would leave an entry each time.
+            self._line = [(at, next(self._count), k) for k, at in self._due.items()]
+            heapq.heapify(self._line)
+
     async def _next(self) -> Key:
+        """One worker at a time waits for the next key, so that each wakes one and not all."""
         loop = asyncio.get_running_loop()
-        while True:
-            self._wake.clear()
-            now = loop.time()
-            idle = {} if self._stopping else {k: at for k, at in self._due.items() if k not in self._busy}
-            key = min(idle, key=idle.__getitem__, default=None)
-            if key is not None and idle[key] <= now:
-                del self._due[key]
-                return key
-            wait = None if key is None else idle[key] - now
-            with suppress(TimeoutError):
-                async with asyncio.timeout(wait):
-                    await self._wake.wait()
+        async with self._turn:
+            while True:
+                self._wake.clear()
+                at = math.inf if self._stopping else self._first_due()
+                if at <= loop.time():
+                    _, _, key = heapq.heappop(self._line)
+                    del self._due[key]
+                    return key
+                wait = None if at == math.inf else at - loop.time()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(wait):
+                        await self._wake.wait()
+
+    def _first_due(self) -> float:
+        """When the first key that does not run is due. One that runs lines up again at its end."""
+        while self._line:
+            at, _, key = self._line[0]
+            if self._due.get(key) == at and key not in self._busy:
+                return at
+            heapq.heappop(self._line)
+        return math.inf
 
 
 def _cancelled() -> bool:

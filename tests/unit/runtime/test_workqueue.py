@@ -420,3 +420,50 @@ def test_a_receipt_does_not_overtake_what_has_waited_for_long() -> None:
         return seen
 
     assert [key for _, key in run(story()).runs] == [B, A, C]
+
+
+def test_what_is_out_of_date_in_the_line_does_not_pile_up_nor_come_twice() -> None:
+    """Each look puts the next one days away; an entry left behind each time would fill the memory until then."""
+
+    async def story() -> tuple[int, int]:
+        queue, days = WorkQueue(), 5 * 86_400.0
+        passes: list[Key] = []
+
+        async def reconcile(key: Key) -> float:
+            passes.append(key)
+            return days
+
+        with workers(queue, reconcile, 3):
+            for _ in range(1000):
+                queue.add(A)
+                await asyncio.sleep(1)
+            looked = len(passes)
+            await asyncio.sleep(days + 1)
+        return len(queue._line), len(passes) - looked
+
+    left, more = run(story())
+    assert left < 100
+    # One at the end of the five days, and none for what was out of date.
+    assert more == 1
+
+
+def test_of_many_workers_one_wakes_for_a_key() -> None:
+    """Eight that all look for the next key made an idle process with 500 incidents use a tenth of a processor."""
+
+    async def story() -> int:
+        queue, looks = WorkQueue(), 0
+        first_due = queue._first_due
+
+        def counted() -> float:
+            nonlocal looks
+            looks += 1
+            return first_due()
+
+        queue._first_due = counted  # type: ignore[method-assign]
+        with workers(queue, Recorder(), 8):
+            for number in range(100):
+                queue.add(Key("incidents", "docuquery", str(number)), float(number))
+            await asyncio.sleep(200)
+        return looks
+
+    assert run(story()) <= 100 * 3 + 10
