@@ -10,7 +10,7 @@ import base64
 import contextlib
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -41,12 +41,13 @@ PATH: Sequence[JSON] = ({"to": "onCall", "after": "0s"}, {"to": "teamLead", "aft
 
 @dataclass(frozen=True)
 class Storm:
-    """What came of one storm. late: seconds after a step was due, of those that no kill delayed; all_late: of all."""
+    """What came of one storm. late: seconds after a step was due by the Incident's own clock; steps: by its creation."""
 
     incidents: int
     kills: int
     first: Sequence[float]
     late: Sequence[float]
+    steps: Sequence[float]
     lost: Sequence[str]
     twice: int
     most: int
@@ -56,6 +57,9 @@ class Storm:
     rss: float
     unfinished: int
     seconds: float
+
+
+Arrivals = dict[tuple[str, str, str], float]
 
 
 @dataclass
@@ -82,20 +86,29 @@ async def storm(
     context, ca = certificate(folder)
     world = World(client, namespace)
     async with Sinks(context) as sinks:
-        sinks.slack.answer = lambda n: (429, {"Retry-After": "2"}) if n % 2 else (0, {})
-        sinks.pagerduty.slow = 1.0
+        trouble(sinks)
         await prepare(world, sinks, ca)
         environ = settings(server.kubeconfig, namespace, namespace) | {"DOCUQUERY_NOTIFY_ALLOW": "127.0.0.0/8,::1/128"}
         async with _running(HostOperator(environ, folder / f"{namespace}.log")) as operator:
             before = await client.requests()
             began = time.monotonic()
-            await _story(world, operator, incidents, kills, began)
+            await story(world, operator, incidents, kills, began)
             found = await _settled(world)
             seconds = time.monotonic() - began
             rss = footprint(operator.pid).rss
         after = await client.requests()
-    writes = sum(after[k] - before[k] for k in after if k[0] in ("POST", "PATCH") and k[1].startswith("incidents"))
-    return _judge(world, sinks, found, len(kills), writes, rss, seconds)
+    return judge(world, sinks, found, len(kills), written(before, after), rss, seconds)
+
+
+def trouble(sinks: Sinks) -> None:
+    """The chat answers every second request with 429, the pager is slow."""
+    sinks.slack.answer = lambda n: (429, {"Retry-After": "2"}) if n % 2 else (0, {})
+    sinks.pagerduty.slow = 1.0
+
+
+def written(before: Counter[tuple[str, str]], after: Counter[tuple[str, str]]) -> int:
+    """Writes to Incidents between two looks at the API server's own counters."""
+    return sum(after[k] - before[k] for k in after if k[0] in ("POST", "PATCH") and k[1].startswith("incidents"))
 
 
 async def prepare(world: World, sinks: Sinks, ca: str, path: Sequence[JSON] = PATH) -> None:
@@ -145,7 +158,7 @@ async def _running(operator: HostOperator) -> AsyncIterator[HostOperator]:
         await asyncio.to_thread(operator.kill)
 
 
-async def _story(world: World, operator: HostOperator, incidents: int, kills: Sequence[float], began: float) -> None:
+async def story(world: World, operator: HostOperator, incidents: int, kills: Sequence[float], began: float) -> None:
     """Opened within five seconds; the odd ones are taken, late; all are resolved in the end; killed meanwhile."""
     names = [f"storm-{n:04d}" for n in range(incidents)]
     killer = asyncio.create_task(_kill(operator, kills, began))
@@ -205,28 +218,43 @@ def _open(incident: JSON) -> bool:
     return status.get("phase") != "Resolved" or any(n["state"] in ("Due", "Failed") for n in notes)
 
 
-def _judge(world: World, sinks: Sinks, found: Sequence[JSON], kills: int, writes: int, rss: float, seconds: float) -> Storm:
+def arrived(world: World, sinks: Sinks) -> tuple[Counter[str], Arrivals]:
+    """How often each message came, and when first what came."""
     got: Counter[str] = Counter()
-    at: dict[tuple[str, str, str], float] = {}
+    at: Arrivals = {}
     for body, when in zip(sinks.webhook.taken, sinks.webhook.times, strict=True):
         if body["incident"] in world.created:
             got[body["key"]] += 1
             at.setdefault((body["incident"], body["what"], body["to"]), when)
-    lost = [
+    return got, at
+
+
+def missing(world: World, at: Arrivals) -> list[str]:
+    """What is owed and has not come."""
+    return [
         f"{name} {what} {to}" for name in sorted(world.created) for what, to in _owed(name) if (name, what, to) not in at
     ]
+
+
+def judge(world: World, sinks: Sinks, found: Sequence[JSON], kills: int, writes: int, rss: float, seconds: float) -> Storm:
+    """The verdict, by what the webhook's receiver has got."""
+    got, at = arrived(world, sinks)
+    lost = missing(world, at)
     late = [
         at[i["metadata"]["name"], "Step", e["to"]] - _time(e["dueAt"])
         for i in found
         for e in (i.get("status") or {}).get("escalation") or []
         if (i["metadata"]["name"], "Step", e["to"]) in at
     ]
+    after = {step["to"]: float(step["after"][:-1]) for step in PATH}
+    steps = [when - world.created[n] - after[to] for (n, what, to), when in at.items() if what == "Step" and to in after]
     first = [at[n, "Step", "onCall"] - since for n, since in world.created.items() if (n, "Step", "onCall") in at]
     return Storm(
         incidents=len(world.created),
         kills=kills,
         first=sorted(first),
         late=sorted(late),
+        steps=sorted(steps),
         lost=lost,
         twice=sum(n - 1 for n in got.values()),
         most=max(got.values(), default=0),
@@ -260,25 +288,41 @@ async def measure(server: ApiServer, folder: Path, incidents: int, kills: Sequen
         return await storm(server, client, "pages", folder, incidents, kills)
 
 
-def rows(seen: Storm) -> list[Row]:
-    """For build/bench.json."""
+def rows(seen: Storm, naive: Storm) -> list[Row]:
+    """For build/bench.json. naive: the same storm with pages straight from kopf's handlers."""
 
-    def row(id_: str, what: str, ours: float, unit: str, goal: str = "", met: bool | None = None) -> Row:
-        return Row(id_, what, short(ours), None, None, None, goal, met, unit, 1, {})
+    def row(
+        id_: str,
+        what: str,
+        figure: Callable[[Storm], float],
+        unit: str,
+        goal: str = "",
+        met: bool | None = None,
+        peer: bool = True,
+    ) -> Row:
+        ours, theirs = figure(seen), figure(naive) if peer else None
+        ratio = short(ours / theirs) if theirs else None
+        return Row(id_, what, short(ours), None if theirs is None else short(theirs), None, ratio, goal, met, unit, 1, {})
 
-    name = f"{seen.incidents} incidents in 5 s, {seen.kills} kills"
+    def share(of: Callable[[Storm], Sequence[float]], part: float) -> Callable[[Storm], float]:
+        return lambda storm: at_share(of(storm), part)
+
+    name, kills = f"{seen.incidents} incidents in 5 s, {seen.kills} kills", seen.kills
+    in_time = at_share(seen.late, 0.95) <= 5
     return [
-        row("page-lost", f"messages lost of a storm: {name}", len(seen.lost), "messages", "== 0", not seen.lost),
-        row("page-most", "how often one message came at most", seen.most, "times", f"<= {1 + seen.kills}", seen.most <= 1 + seen.kills),
-        row("page-twice", "messages that came once more, all of them on their way at a kill", seen.twice, "messages"),
-        row("page-first-p50", "creation to the first page, median", at_share(seen.first, 0.5), "s"),
-        row("page-first-p95", "creation to the first page, 95th percentile", at_share(seen.first, 0.95), "s"),
-        row("page-late-p95", "due to sent, 95th percentile", at_share(seen.late, 0.95), "s", "<= 5", at_share(seen.late, 0.95) <= 5),
-        row("page-late-max", "due to sent, the latest", at_share(seen.late, 1.0), "s"),
-        row("page-chat-requests", "requests to the chat, half of them answered by 429", seen.requests["slack"], "requests"),
-        row("page-pager-requests", "events to the pager, ends included", seen.requests["pagerduty"], "requests"),
-        row("page-writes", "writes to Incidents for each incident of the storm", seen.writes / max(1, seen.incidents), "writes"),
-        row("page-rss", "RSS after the storm", seen.rss, "MiB"),
+        row("page-lost", f"messages lost of a storm: {name}", lambda s: len(s.lost), "messages", "== 0", not seen.lost),
+        row("page-most", "how often one message came at most", lambda s: s.most, "times", f"<= {1 + kills}", seen.most <= 1 + kills),
+        row("page-twice", "messages that came once more; all of ours were on their way at a kill", lambda s: s.twice, "messages"),
+        row("page-first-p50", "creation to the first page, median", share(lambda s: s.first, 0.5), "s"),
+        row("page-first-p95", "creation to the first page, 95th percentile", share(lambda s: s.first, 0.95), "s"),
+        row("page-step-p95", "steps, after creation and their time, 95th percentile", share(lambda s: s.steps, 0.95), "s"),
+        row("page-step-max", "steps, after creation and their time, the latest", share(lambda s: s.steps, 1.0), "s"),
+        row("page-late-p95", "due to sent, 95th percentile", share(lambda s: s.late, 0.95), "s", "<= 5", in_time, peer=False),
+        row("page-late-max", "due to sent, the latest", share(lambda s: s.late, 1.0), "s", peer=False),
+        row("page-chat-requests", "requests to the chat, half of them answered by 429", lambda s: s.requests["slack"], "requests"),
+        row("page-pager-requests", "events to the pager, ends included", lambda s: s.requests["pagerduty"], "requests"),
+        row("page-writes", "writes to Incidents for each incident of the storm", lambda s: s.writes / max(1, s.incidents), "writes"),
+        row("page-rss", "RSS after the storm", lambda s: s.rss, "MiB"),
     ]  # fmt: skip
 
 
