@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 
+from .frame import head
 from .maintenance_parts import RANKS, Ranked, Report, TaskPart, findings, task
 from .plots import PLOT_STYLE, escaped
 from .scales import at_second, seconds
@@ -49,14 +48,9 @@ details{display:none}.findings li,.figures div{border:1px solid #999}}
 
 def page(told: Report) -> str:
     """The whole page. Its policy lets a browser load and run nothing at all, wherever it is kept."""
-    digest = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     counts = ", ".join(f"{_count(told.findings, r)} {r.lower()}" for r in RANKS)
     return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}"><meta name="referrer" content="no-referrer">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1"><meta name="color-scheme" content="light dark">'
-        f"<title>{escaped(told.title)}</title><style>{STYLE}</style></head><body><header><h1>{escaped(told.title)}</h1>"
+        f"{head(told.title, STYLE)}<body><header><h1>{escaped(told.title)}</h1>"
         f"{_about(told)}</header><main>"
         f'<section aria-labelledby="findings"><h2 id="findings">Findings</h2><p>{counts}</p>{findings(told.findings)}'
         f'</section><section aria-labelledby="tasks"><h2 id="tasks">Tasks</h2>{_overview(told.tasks)}'

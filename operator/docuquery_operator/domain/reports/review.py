@@ -16,18 +16,32 @@ from .. import watched
 from ..messages import ANSWERED, in_words
 from ..redaction import redact
 from ..review import due_day, is_written, of_this_round
+from .frame import head
 from .incident import durations
 from .plots import PLOT_STYLE, Event, escaped, line_plot
 
 BEFORE = timedelta(minutes=10)
-STYLE = """
-:root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem}
-h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem;border-bottom:1px solid}
-table{border-collapse:collapse;width:100%}th,td{text-align:left;vertical-align:top;padding:.25rem .6rem .25rem 0;
-border-bottom:1px solid #8886}th,td{overflow-wrap:anywhere}
-.missing{border-left:4px double;padding-left:.8rem}
-@media print{body{margin:0;max-width:none}}
+STYLE = (
+    """
+:root{color-scheme:light dark;--ink:#1b1b1b;--soft:#555;--paper:#fff;--line:#c9c9c9;--panel:#f4f4f2}
+@media screen and (prefers-color-scheme:dark){
+:root{--ink:#ededed;--soft:#b4b4b4;--paper:#161616;--line:#4a4a4a;--panel:#222}}
+*{box-sizing:border-box}body{margin:0;font:1rem/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper)}
+main{max-width:64rem;margin:0 auto;padding:0 1rem 2rem}h1{font-size:1.6rem;margin:1.2rem 0 .2rem;overflow-wrap:anywhere}
+h2{font-size:1.25rem;border-bottom:2px solid var(--ink);margin:2rem 0 .6rem}p,li{overflow-wrap:anywhere}
+table{border-collapse:collapse;width:100%;font-size:.95rem}th,td{text-align:left;vertical-align:top;padding:.25rem .6rem;
+border-bottom:1px solid var(--line);overflow-wrap:anywhere}thead th{border-bottom:2px solid var(--ink);overflow-wrap:normal}
+th[scope=row]{font-weight:500}td,th[scope=row]{font-variant-numeric:tabular-nums}td:empty{padding:0}
+.facts th{width:9rem;color:var(--soft)}
+.missing{border-left:4px double var(--soft);background:var(--panel);padding:.3rem .8rem}
+@media (max-width:40rem){thead{position:absolute;clip-path:inset(50%);width:1px;height:1px;overflow:hidden}
+tr{display:block;padding:.4rem 0;border-bottom:1px solid var(--line)}
+th[scope=row],td{display:block;border:0;padding:.05rem 0}
+th[scope=row]{font-weight:700}td[data-of]::before{content:attr(data-of) ": ";color:var(--soft)}.facts th{width:auto}}
+@media print{body{font-size:10pt}main{max-width:none}tr,li,figure,svg{break-inside:avoid}h2{break-after:avoid}}
 """
+    + PLOT_STYLE
+)
 
 
 def window(status: IncidentStatus) -> tuple[datetime, datetime] | None:
@@ -64,10 +78,7 @@ def review_page(incident: Incident, found: Mapping[str, Any] | None) -> str:
         "<h2>Timeline</h2>",
         _table(("when (UTC)", "event", "what happened"), ((_at(e.at), e.event, e.message) for e in status.timeline), "-"),
     ]
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>{_t(title)}</title><style>{STYLE}{PLOT_STYLE}</style></head><body><main>{''.join(parts)}</main></body></html>"
-    )
+    return f"{head(redact(title), STYLE)}<body><main>{''.join(parts)}</main></body></html>"
 
 
 def _facts(incident: Incident, status: IncidentStatus) -> str:
@@ -168,17 +179,22 @@ def _earlier(status: IncidentStatus) -> Iterable[str]:
         yield f"<h2>Still open since earlier incidents of this cause</h2><ul>{lines}</ul>"
 
 
-def _table(head: Sequence[str] | None, rows: Iterable[Sequence[str]], none: str) -> str:
+def _table(names: Sequence[str] | None, rows: Iterable[Sequence[str]], none: str) -> str:
     filled = [list(row) for row in rows]
     if not filled:
         return f"<p>{_t(none)}</p>"
-    columns = "".join(f'<th scope="col">{_t(name)}</th>' for name in head or ())
-    lines = "".join(
-        "<tr>" + f'<th scope="row">{_t(row[0])}</th>' + "".join(f"<td>{_t(cell, 1024)}</td>" for cell in row[1:]) + "</tr>"
-        for row in filled
-    )
-    heading = f"<thead><tr>{columns}</tr></thead>" if head else ""
-    return f"<table>{heading}<tbody>{lines}</tbody></table>"
+    columns = "".join(f'<th scope="col">{_t(name)}</th>' for name in names or ())
+    lines = "".join(_row(row, names or ()) for row in filled)
+    heading = f"<thead><tr>{columns}</tr></thead>" if names else ""
+    kind = "" if names else ' class="facts"'
+    return f"<table{kind}>{heading}<tbody>{lines}</tbody></table>"
+
+
+def _row(row: Sequence[str], names: Sequence[str]) -> str:
+    """Where the screen is narrow each cell says itself which column it is."""
+    of = [f' data-of="{_t(name)}"' for name in names] or [""] * len(row)
+    cells = "".join(f"<td{of[i] if row[i] else ''}>{_t(row[i], 1024)}</td>" for i in range(1, len(row)))
+    return f'<tr><th scope="row">{_t(row[0])}</th>{cells}</tr>'
 
 
 def _at(value: datetime) -> str:
