@@ -194,6 +194,30 @@ def _children() -> list[str]:
     ]
 
 
+async def test_an_answer_without_end_costs_neither_memory_nor_the_message(channels: SystemChannels, tls: Any) -> None:
+    sent = 0
+
+    async def endless(request: web.Request) -> web.StreamResponse:
+        nonlocal sent
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        while sent < 64 * 1024 * 1024:
+            await answer.write(b"x" * 65536)
+            await asyncio.sleep(0.001)
+            sent += 65536
+        return answer
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", endless)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls[0]).start()
+    found = await channels.send("apprise", secret(tls, f"jsons://localhost:{runner.addresses[0][1]}/a"), MESSAGE, TIMEOUT)
+    await runner.cleanup()
+    assert found == Receipt(True)
+    assert sent < 16 * 1024 * 1024
+
+
 @pytest.mark.parametrize(
     ("url", "words"),
     [

@@ -5,6 +5,7 @@ to the CTO, each step once; then acknowledged, expired, resolved and reviewed. T
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import time
 from collections import Counter
@@ -27,9 +28,10 @@ GROUPS = ["onCall", "teamLead", "engineeringManager", "cto"]
 AFTER = [0, 4, 8, 12]
 # Generous on a busy machine.
 LATE = 3.5
+MARKER = "marker-5d1f0c7e"
 TALK: JSON = {
     "contacts": {g: [f"{g.lower()}@example.org"] for g in [*GROUPS, "stakeholders"]},
-    "routes": {"P0": ["slack", "pagerduty", "webhook"]},
+    "routes": {"P0": ["slack", "pagerduty", "webhook", "apprise"]},
     "escalation": [{"to": g, "after": f"{a}s"} for g, a in zip(GROUPS, AFTER, strict=True)],
     "responseTimes": {"P0": "6s"},
     "ackExpiry": {"P0": "4s"},
@@ -46,8 +48,10 @@ REVIEW: JSON = {
 
 
 def test_the_whole_path(server: ApiServer, tmp_path: Path) -> None:
-    status, sinks, report = asyncio.run(_story(server, tmp_path))
+    status, sinks, report, shown = asyncio.run(_story(server, tmp_path))
     _each_step_once_and_in_time(status, sinks)
+    _by_apprise_too(status, sinks)
+    assert MARKER not in shown + (tmp_path / "operator.log").read_text()
     events = [e["event"] for e in status["timeline"]]
     wanted = ["Opened", "ResponseTimeBreached", "Acknowledged", "AcknowledgementExpired", "Resolved", "Reviewed"]
     assert [e for e in events if e in wanted] == wanted
@@ -80,13 +84,24 @@ def _each_step_once_and_in_time(status: JSON, sinks: Sinks) -> None:
             assert -0.1 <= at - due[body["to"]] <= LATE, (body["to"], at - due[body["to"]])
 
 
-async def _story(server: ApiServer, folder: Path) -> tuple[JSON, Sinks, dict[str, str]]:
+def _by_apprise_too(status: JSON, sinks: Sinks) -> None:
+    """Each message once and under its own key, in the order of the steps, and the end as a success."""
+    sent = [n for n in status["notifications"] if n["channel"] == "apprise"]
+    assert {n["state"] for n in sent} == {"Sent"}
+    assert len({b["key"] for b in sinks.apprise.taken}) == len(sinks.apprise.taken) == len(sent)
+    assert [b["key"].split("/")[-2] for b in sinks.apprise.taken if "/P0/" in b["key"]] == GROUPS
+    assert [b["type"] for b in sinks.apprise.taken if "/resolved/" in b["key"]] == ["success"]
+    assert sinks.apprise.wrong == []
+
+
+async def _story(server: ApiServer, folder: Path) -> tuple[JSON, Sinks, dict[str, str], str]:
     context, ca = certificate(folder)
     async with Client(server) as client, Sinks(context) as sinks:
         world = page_rounds.World(client, NAMESPACE)
         await page_rounds.prepare(world, sinks, ca)
         stack: JSON = {"spec": {"communication": TALK, "detection": {"interval": "1s", "timeout": "1s"}}}
-        stack["spec"]["communication"]["channels"] = {"email": None}
+        stack["spec"]["communication"]["channels"] = {"email": None, "apprise": {"secretRef": {"secretName": "others"}}}
+        await _secret(world, {"urls": f"{sinks.apprise.url}{MARKER}?+Idempotency-Key={{key}}&:key={{key}}", "ca.crt": ca})
         await client.write("PATCH", world.path("stacks", "docuquery"), "stacks", stack)
         async with _operator(server, folder) as operator:
             await page_rounds.open_incident(world, INCIDENT, 1)
@@ -100,7 +115,13 @@ async def _story(server: ApiServer, folder: Path) -> tuple[JSON, Sinks, dict[str
             await _until(world, operator, lambda s: s.get("report") and not _left(s))
             await page_rounds.patch(world, INCIDENT, {"review": REVIEW})
             status = await _until(world, operator, lambda s: (s.get("report") or {}).get("review"))
-            return status, sinks, await _report(world)
+            return status, sinks, await _report(world), await _shown(world)
+
+
+async def _secret(world: page_rounds.World, data: dict[str, str]) -> None:
+    encoded = {k: base64.b64encode(v.encode()).decode() for k, v in data.items()}
+    path = f"/api/v1/namespaces/{world.namespace}/secrets"
+    await world.client.write("POST", path, "secrets", {"metadata": {"name": "others"}, "data": encoded})
 
 
 @contextlib.asynccontextmanager
@@ -138,6 +159,16 @@ async def _until(world: page_rounds.World, operator: HostOperator, done: Any, se
             return status
         assert time.monotonic() < deadline, (status, operator.tail())
         await asyncio.sleep(0.2)
+
+
+async def _shown(world: page_rounds.World) -> str:
+    """Everything of the namespace that others than the readers of Secrets may see."""
+    core = f"/api/v1/namespaces/{world.namespace}"
+    texts = []
+    for path in (world.path("incidents"), world.path("stacks"), f"{core}/events", f"{core}/configmaps"):
+        async with world.client.session.get(path) as answer:
+            texts.append(await answer.text())
+    return "".join(texts)
 
 
 async def _report(world: page_rounds.World) -> dict[str, str]:

@@ -115,11 +115,18 @@ def checked_webhook(request: web.Request, raw: bytes, now: float) -> list[str]:
     return wrong
 
 
+def checked_apprise(request: web.Request, raw: bytes) -> list[str]:
+    """What apprise's json:// sends, with the key of the message where the URL asked for it."""
+    body = json.loads(raw)
+    fine = body["title"] and body["message"] and body["type"] in ("failure", "warning", "info", "success")
+    return [] if fine and request.headers.get("Idempotency-Key") == body.get("key") else ["apprise"]
+
+
 class Sinks:
     """One HTTP server for all three; use as a context manager."""
 
     def __init__(self, context: ssl.SSLContext | None = None, now: Callable[[], float] = time.time) -> None:
-        self.slack, self.pagerduty, self.webhook, self.changes = Sink(), Sink(), Sink(), Sink()
+        self.slack, self.pagerduty, self.webhook, self.changes, self.apprise = Sink(), Sink(), Sink(), Sink(), Sink()
         self._context, self._now = context, now
         self._runner: web.AppRunner | None = None
         self.elsewhere = 0
@@ -136,6 +143,7 @@ class Sinks:
             "/v2/change/enqueue", self._handler(self.changes, lambda _r, raw: checked_change(json.loads(raw)), 202)
         )
         app.router.add_post("/hook", self._handler(self.webhook, lambda r, raw: checked_webhook(r, raw, self._now()), 204))
+        app.router.add_post("/apprise/{token}", self._handler(self.apprise, checked_apprise, 200))
         app.router.add_route("*", "/elsewhere", self._elsewhere)
         self._runner = web.AppRunner(app)
         await self._runner.setup()
@@ -145,6 +153,7 @@ class Sinks:
         base = f"{'https' if self._context else 'http'}://localhost:{port}"
         self.slack.url, self.pagerduty.url = f"{base}/services/T/B/x", f"{base}/v2/enqueue"
         self.webhook.url = f"{base}/hook"
+        self.apprise.url = f"{base.replace('http', 'json', 1)}/apprise/"
         return self
 
     async def __aexit__(self, *_: object) -> None:

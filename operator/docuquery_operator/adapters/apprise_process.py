@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import sys
 import sysconfig
@@ -25,6 +26,7 @@ from typing import Any
 from docuquery_operator.adapters.addresses import Addresses
 
 AGAIN_LATER = (408, 425, 429)
+MEMORY, STACK, BODY = 128 * 1024 * 1024, 1024 * 1024, 256 * 1024
 DEFAULT_WAIT, BUNDLE = 30.0, "/etc/ssl/certs/ca-certificates.crt"
 # They would tell the pod's own desktop or log, where nobody is, and call that a success.
 LOCAL = ("syslog", "dbus", "glib", "gnome", "kde", "qt", "macosx", "windows", "blink1")
@@ -73,7 +75,7 @@ def confine(addresses: Addresses) -> None:
     def hook(event: str, args: tuple[Any, ...]) -> None:
         if event == "open":
             opens(args[0], args[2] or 0)
-        elif event in ("socket.connect", "socket.sendto"):
+        elif event in ("socket.connect", "socket.sendto", "socket.sendmsg") and args[1] is not None:
             connects(args[1])
         elif event in PROCESSES:
             raise PermissionError("no processes")
@@ -101,11 +103,14 @@ def _watch(plain: bool) -> None:
                 _seen().refused = PLAIN
                 raise requests.exceptions.InvalidURL("no TLS")
             try:
-                answer = super().send(request, *args, **kwargs)
+                answer: Any = super().send(request, *args, **kwargs)
             except requests.exceptions.SSLError as problem:
                 if "CERTIFICATE_VERIFY_FAILED" in str(problem):
                     _seen().refused = "the server's certificate is not trusted"
                 raise
+            # Whoever is sent to may answer without end.
+            answer._content, answer._content_consumed = answer.raw.read(BODY, decode_content=True), True
+            answer.close()
             _seen().status, _seen().wait = answer.status_code, _seconds(answer.headers.get("Retry-After", ""))
             return answer
 
@@ -196,6 +201,9 @@ def _one(request: Mapping[str, Any], number: int, url: str, lock: threading.Lock
 def main() -> None:
     """All URLs side by side; whoever started this ends it when time is up."""
     request = json.load(sys.stdin)
+    # The operator shares its limit with this process and must not be ended for it.
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+    threading.stack_size(STACK)
     # Should that one be killed itself.
     signal.alarm(int(request["seconds"]) + 2)
     out = os.fdopen(os.dup(1), "w")

@@ -116,7 +116,7 @@ async def _run(request: bytes, answers: dict[int, Mapping[str, Any]]) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-I", "-B", "-m", PROCESS,
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-        env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}, limit=ANSWER, start_new_session=True,
+        env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "MALLOC_ARENA_MAX": "2"}, limit=ANSWER, start_new_session=True,
     )  # fmt: skip
     assert process.stdin is not None
     assert process.stdout is not None
