@@ -15,7 +15,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.benchmarks import detect_rounds, page_peer, page_rounds, probe_rounds, recover_rounds, report, subjects
+from tests.benchmarks import (
+    detect_rounds,
+    page_alertmanager,
+    page_peer,
+    page_rounds,
+    probe_rounds,
+    recover_rounds,
+    report,
+    subjects,
+)
 from tests.benchmarks.services import serving
 from tests.harness.apiserver import CHECKOUT, install_crds, start_apiserver
 from tests.kill import page_storm
@@ -55,6 +64,7 @@ def main() -> int:
                 size = (60, (3.0,)) if options.quick else (500, (3.0, 20.0, 35.0))
                 seen = asyncio.run(page_rounds.measure(server, folder, *size))
                 keep(page_rounds.rows(seen, asyncio.run(page_peer.measure(server, folder, *size))))
+            keep(page_alertmanager.rows(seen, asyncio.run(page_alertmanager.measure(folder, *size))))
         if "killed" in wanted:
             with start_apiserver() as server:
                 install_crds(server)
