@@ -8,7 +8,7 @@ RUN python3 -m venv /opt/build \
  && python3 -m venv --without-pip /opt/venv
 # Requirements before the source, so that a change of the source does not install them anew.
 COPY requirements/build.txt requirements/runtime.txt requirements/apprise.txt /src/requirements/
-# `--build-arg EXTRAS=apprise` adds the channel of that name: eight packages (18 MB) that nothing else needs, so they are not in by default.
+# `--build-arg EXTRAS=apprise` adds the channel of that name: eight packages (27 MB) that nothing else needs, so they are not in by default.
 ARG EXTRAS=
 RUN /opt/build/bin/pip install --no-cache-dir --no-compile --require-hashes -r /src/requirements/build.txt \
  && /opt/build/bin/pip --python /opt/venv/bin/python install --no-cache-dir --no-compile --require-hashes \
