@@ -74,6 +74,9 @@ async def test_no_text_is_cut_off_or_covered_in_the_plots(chromium: Browser, pag
     for size in (DESKTOP, PHONE):
         await chromium.look(*size)
         await chromium.open(pages["full"])
+        # Drawn at least as large as text is written.
+        high = "Math.min(...[...document.querySelectorAll('svg text')].map(t => t.getBoundingClientRect().height))"
+        assert await chromium.run(high) >= 11
         assert await chromium.run("document.querySelectorAll('svg').length") == 2
         assert await chromium.run(outside) == []
 

@@ -29,14 +29,16 @@ STYLE = (
 *{box-sizing:border-box}body{margin:0;font:1rem/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper)}
 main{max-width:64rem;margin:0 auto;padding:0 1rem 2rem}h1{font-size:1.6rem;margin:1.2rem 0 .2rem;overflow-wrap:anywhere}
 h2{font-size:1.25rem;border-bottom:2px solid var(--ink);margin:2rem 0 .6rem}p,li{overflow-wrap:anywhere}
+.scroll{overflow-x:auto}.scroll .plot{min-width:40rem}:focus-visible{outline:3px solid var(--ink);outline-offset:2px}
 table{border-collapse:collapse;width:100%;font-size:.95rem}th,td{text-align:left;vertical-align:top;padding:.25rem .6rem;
 border-bottom:1px solid var(--line);overflow-wrap:anywhere}thead th{border-bottom:2px solid var(--ink);overflow-wrap:normal}
 th[scope=row]{font-weight:500}td,th[scope=row]{font-variant-numeric:tabular-nums}td:empty{padding:0}
-.facts th{width:9rem;color:var(--soft)}
+.facts th{width:9rem}td,th{min-width:7rem}
+.facts th{color:var(--soft)}
 .missing{border-left:4px double var(--soft);background:var(--panel);padding:.3rem .8rem}
 @media (max-width:40rem){thead{position:absolute;clip-path:inset(50%);width:1px;height:1px;overflow:hidden}
 tr{display:block;padding:.4rem 0;border-bottom:1px solid var(--line)}
-th[scope=row],td{display:block;border:0;padding:.05rem 0}
+th[scope=row],td{display:block;border:0;padding:.05rem 0;min-width:0}
 th[scope=row]{font-weight:700}td[data-of]::before{content:attr(data-of) ": ";color:var(--soft)}.facts th{width:auto}}
 @media print{body{font-size:10pt}main{max-width:none}tr,li,figure,svg{break-inside:avoid}h2{break-after:avoid}}
 """
@@ -121,9 +123,15 @@ def _plots(status: IncidentStatus, found: Mapping[str, Any] | None) -> Iterable[
         ("opened", times.opened_at), ("acknowledged", times.acknowledged_at), ("cause named", times.identified_at),
         ("acted", times.acted_at), ("mitigated", times.mitigated_at), ("resolved", times.resolved_at),
     )  # fmt: skip
-    events = [Event(at, label) for label, at in marks if at is not None]
-    yield line_plot("health", f"Looks that found {found['component']} well", [well], events)
-    yield line_plot("answers", f"Time of the slowest look at {found['component']}", [took], events)
+    # Minutes, as the axis has them, would not tell them apart.
+    events = [Event(at, f"{label} at {at:%H:%M:%S}") for label, at in marks if at is not None]
+    for key, title, seen in (
+        ("health", f"Looks that found {found['component']} well", well),
+        ("answers", f"Time of the slowest look at {found['component']}", took),
+    ):
+        plot = line_plot(key, title, [seen], events)
+        # On a phone it is scrolled: its words would be too small to read.
+        yield f'<div class="scroll" tabindex="0" role="region" aria-label="{_t(title)}">{plot}</div>'
     yield f"<p>Each point is {float(found['spanSeconds']):g} s. Gaps: nobody looked, or the operator was started again.</p>"
 
 
