@@ -22,7 +22,7 @@ from .page_rounds import Storm, World
 NAMESPACE = "pages-naive"
 PAGER = Path(__file__).resolve().parent / "naive_pager.py"
 # From the end of the storm's story on; what has not come by then is lost.
-WITHIN = 75.0
+WITHIN = 50.0
 
 
 async def measure(server: ApiServer, folder: Path, incidents: int, kills: Sequence[float]) -> Storm:

@@ -1,5 +1,6 @@
 """The benchmarks of faults: how soon they are noticed (B1), how soon all is well again (B2), what looking costs (B6), and a storm of
-pages with a dead, a slow and a busy channel and the operator killed in it, a few times and at every kind of write and send (B12).
+pages with a dead, a slow and a busy channel and the operator killed in it, a few times, beside a naive operator and Alertmanager, and
+at every kind of write and send (B12).
 
 `make bench`, or `python tests/benchmarks/run_faults.py [--quick]`. All of it rests on time, so it is told as met or not and decides
 nothing; a false alarm or a lost page ends with 1.
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -63,7 +65,9 @@ def main() -> int:
                 install_crds(server)
                 size = (60, (3.0,)) if options.quick else (500, (3.0, 20.0, 35.0))
                 seen = asyncio.run(page_rounds.measure(server, folder, *size))
-                keep(page_rounds.rows(seen, asyncio.run(page_peer.measure(server, folder, *size))))
+                naive = asyncio.run(page_peer.measure(server, folder, *size))
+                print(f"lost by the naive one: {dict(Counter(line.partition(' ')[2] for line in naive.lost))}")
+                keep(page_rounds.rows(seen, naive))
             keep(page_alertmanager.rows(seen, asyncio.run(page_alertmanager.measure(folder, *size))))
         if "killed" in wanted:
             with start_apiserver() as server:
