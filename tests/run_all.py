@@ -68,8 +68,11 @@ def stages() -> list[Stage]:
             (
                 [*CLUSTER, "up"],
                 [*CLUSTER, "images"],
-                # Movers need both cores: alone, and before the table is begun.
-                [*PYTEST, *existing("e2e/test_local_cluster.py", "e2e/test_backup.py")],
+                # Movers need both cores, and the operator is everybody's to kill: alone, and before the table is begun.
+                [
+                    *PYTEST,
+                    *existing(*(f"e2e/test_{name}.py" for name in ("local_cluster", "backup", "maintenance_updates"))),
+                ],
                 # Two stacks side by side are what two cores carry, and the one that mostly waits: it comes first.
                 [str(BIN / "python"), "-m", "tests.e2e.again", *existing(*(f"e2e/{name}.py" for name in SCENARIOS))],
                 [str(BIN / "python"), "-m", "tests.e2e.table"],

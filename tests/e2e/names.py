@@ -43,4 +43,5 @@ SCENARIOS = (
     "e2e-maintenance",
     "e2e-backup",
     "e2e-maintenance-tasks",
+    "e2e-maintenance-updates",
 )

@@ -17,8 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.sets import host_address
-from tests.harness.cluster import JSON
+from tests.harness.cluster import JSON, host_address
 from tests.stack.services import Process, free_port, need, wait_up
 
 KEY = "0123456789abcdef-e2e"

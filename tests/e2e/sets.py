@@ -6,7 +6,6 @@ import base64
 import contextlib
 import json
 import secrets
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,7 +17,7 @@ import pyrage
 import zstandard
 
 from tests.harness import release
-from tests.harness.cluster import CLUSTER, JSON, kubectl
+from tests.harness.cluster import CLUSTER, JSON, host_address, kubectl
 from tests.harness.stackns import APP_ROLE, StackNamespace
 from tests.stack.services import Process, free_port, http, prepared, wait_up
 
@@ -158,15 +157,6 @@ class Bucket:
         """By key."""
         root = self.folder / self.NAME
         return {str(f.relative_to(root)): f.read_bytes() for f in sorted(root.rglob("*")) if f.is_file()}
-
-
-def host_address() -> str:
-    """Where the node finds this machine."""
-    node = kubectl("get", "nodes", "-o", "jsonpath={.items[0].status.addresses[0].address}")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as link:
-        link.connect((node, 1))
-        found: str = link.getsockname()[0]
-    return found
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from tests.e2e.backups import KIM, LEE, Sent, Writer, wait_field
 from tests.e2e.checks import Deploy, incidents
 from tests.e2e.sets import Bucket, Markers, Volume
 from tests.harness import release
-from tests.harness.cluster import JSON, kubectl, wait_for
+from tests.harness.cluster import JSON, host_address, kubectl, wait_for
 from tests.harness.stackns import StackNamespace, holds
 from tests.stack.services import http
 
@@ -60,7 +60,7 @@ def prepare(ns: StackNamespace, markers: Markers, bucket: Bucket) -> tuple[Volum
     rbac, meta = "rbac.authorization.k8s.io/v1", {"name": account}
     ns.api.apply(
         *volume.objects(image),
-        *backups.policies(sets.host_address()),
+        *backups.policies(host_address()),
         backups.worker(ns),
         sets.secret("s3", accessKeyId=bucket.access, secretAccessKey=bucket.secret),
         sets.secret("backup-identity", identity=private),

@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.checks import Deploy, check_end, check_left_alone, check_one_restart, uid
 from tests.harness import release
-from tests.harness.cluster import Namespace, kubectl, wait_for
+from tests.harness.cluster import kubectl, wait_for
 from tests.harness.stackns import StackNamespace, condition, decisions, holds, steps
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -77,10 +77,10 @@ def test_leader_killed(stack: Deploy) -> None:
     ns.freeze()
     ns.open("orphaned")
     wait_for("a restart that was ordered", ns.restarts_ordered, 60, 0.05)
-    old = leader()
+    old = release.leader()
     kubectl("-n", release.NAMESPACE, "delete", "pod", old, "--grace-period=0", "--force", "--wait=false")
     began = time.monotonic()
-    wait_for("another leader", lambda: leader() not in ("", old), 40)
+    wait_for("another leader", lambda: release.leader() not in ("", old), 40)
     print(f"another replica led {time.monotonic() - began:.1f} s after the leader's end")
     status = check_end(ns, "orphaned", "Healed", "ProcessDown")
     assert steps(status) == [("restartWorkload", "Healed")]
@@ -96,10 +96,3 @@ def approve(ns: StackNamespace, incident: str, step: str, digest: str) -> None:
 def myself() -> str:
     """The user that these tests are to the API server."""
     return kubectl("auth", "whoami", "-o", "jsonpath={.status.userInfo.username}")
-
-
-def leader() -> str:
-    """Name of the pod that holds the operator's Lease."""
-    leases = Namespace(release.NAMESPACE).list("leases")
-    holders = [(lease.get("spec") or {}).get("holderIdentity") for lease in leases]
-    return next((h for h in holders if h), "")

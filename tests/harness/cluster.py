@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import ssl
 import subprocess
 import sys
@@ -23,6 +24,8 @@ import yaml
 CHECKOUT = Path(__file__).resolve().parents[2]
 CLUSTER = CHECKOUT / "deploy" / "local" / "cluster.py"
 KUBECONFIG = CHECKOUT / "build" / "kubeconfig"
+# As deploy/local has it.
+REGISTRY_PORT = 5050
 MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
 OURS = "/apis/ops.docuquery.ai/v1alpha1"
@@ -99,6 +102,20 @@ def helm(*arguments: str, timeout: float = 300) -> str:
     done = subprocess.run(command, input="", capture_output=True, text=True, check=False, timeout=timeout)
     assert done.returncode == 0, f"helm {' '.join(arguments)}: {done.stdout}{done.stderr}"
     return done.stdout
+
+
+def host_address() -> str:
+    """Where the node finds this machine."""
+    node = kubectl("get", "nodes", "-o", "jsonpath={.items[0].status.addresses[0].address}")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as link:
+        link.connect((node, 1))
+        found: str = link.getsockname()[0]
+    return found
+
+
+def registry_address() -> str:
+    """host:port of the one registry that the node may ask without TLS, as images name it; nobody has to be there."""
+    return f"{host_address()}:{REGISTRY_PORT}"
 
 
 def install_crds() -> None:

@@ -75,6 +75,7 @@ def install(watched: Sequence[str]) -> None:
         "upgrade", "--install", NAME, str(CHART), "--namespace", NAMESPACE, "--wait", "--timeout=3m",
         # Both are of the whole cluster: another release may own them.
         "--set=crds.enabled=false", "--set=rbac.aggregate=false",
+        "--set=settings.plainRegistries={" + cluster.registry_address() + "}",
         "--set=watchNamespaces={" + ",".join(watched) + "}",
         # A pod of an earlier run may still run an older image under the same tag.
         f"--set-string=podAnnotations.e2e-run={time.time_ns()}",
@@ -91,6 +92,12 @@ def remove(watched: Sequence[str]) -> None:
 def logs() -> str:
     """What all replicas have logged."""
     return kubectl("-n", NAMESPACE, "logs", "-l", SELECTOR, "--tail=-1", "--prefix", check=False)
+
+
+def leader() -> str:
+    """Name of the pod that holds the operator's Lease, '' while nobody does."""
+    holders = [(lease.get("spec") or {}).get("holderIdentity") for lease in cluster.Namespace(NAMESPACE).list("leases")]
+    return next((h for h in holders if h), "")
 
 
 def pods() -> list[cluster.JSON]:

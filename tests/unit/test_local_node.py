@@ -4,13 +4,14 @@ import dataclasses
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "deploy" / "local"))
 
-from docuquery_local import buildah, images, network, ownership, processes, provisioner, settings, volumes
+from docuquery_local import buildah, images, network, ownership, processes, programs, provisioner, settings, volumes
 from docuquery_local.errors import LocalClusterError
 
 UID = "0bb6a5ee-7cfd-4845-9fc7-e2c89515bd79"
@@ -100,6 +101,18 @@ def test_a_second_cluster_shares_no_name_place_or_range() -> None:
     second = settings.load({"DOCUQUERY_NODE": "other", "DOCUQUERY_NET": "71"})
     for name in ("node", "state", "kubeconfig", "pods", "services", "link", "host_link"):
         assert getattr(first, name) != getattr(second, name), name
+
+
+def test_one_registry_is_asked_without_tls_and_no_other(tmp_path: Path) -> None:
+    here = settings.load({"DOCUQUERY_STATE": str(tmp_path / "state"), "DOCUQUERY_CACHE": str(tmp_path / "cache")})
+    programs.write_configs(here)
+    place = here.config / "certs.d"
+    containerd = tomllib.loads((here.config / "containerd.toml").read_text())
+    assert containerd["plugins"]["io.containerd.grpc.v1.cri"]["registry"] == {"config_path": str(place)}
+    assert [p.name for p in place.iterdir()] == ["10.63.0.1:5050"]
+    plain = "http://10.63.0.1:5050"
+    hosts = tomllib.loads((place / "10.63.0.1:5050" / "hosts.toml").read_text())
+    assert hosts == {"server": plain, "host": {plain: {"capabilities": ["pull", "resolve"]}}}
 
 
 @pytest.mark.parametrize(

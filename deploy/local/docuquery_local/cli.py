@@ -45,6 +45,10 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
         with locks.held(settings.cache / "images.lock", "the images"):
             images.build_and_load(settings, options.names, in_kind=backend is kindnode)
         return 0
+    if options.command == "archive":
+        with locks.held(settings.cache / "images.lock", "the images"):
+            say(str(images.archived(settings, options.name, in_kind=backend is kindnode)))
+        return 0
     action = backend.up if options.command == "up" else backend.down
     with locks.held(locks.RUN / f"docuquery-local-{settings.node}.lock", "this cluster"):
         action(settings)
@@ -70,6 +74,10 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("status", help="say what runs; exit code 1 when the cluster is not ready")
     build = commands.add_parser("images", help="build images and load them into the cluster")
     build.add_argument("names", nargs="*", metavar="NAME", help="only these, such as docuquery-operator:dev")
+    archive = commands.add_parser("archive", help="print the path of an image's archive, built when missing")
+    archive.add_argument("name", metavar="NAME", help="such as docuquery-app:dev")
     tool = commands.add_parser("tool", help="print the path of a program, built when missing")
-    tool.add_argument("name", metavar="NAME", help="kubectl, helm, versitygw or node (all Kubernetes programs in one)")
+    tool.add_argument(
+        "name", metavar="NAME", help="kubectl, helm, versitygw, crane or node (all Kubernetes programs in one)"
+    )
     return parser

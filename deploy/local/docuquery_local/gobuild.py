@@ -10,7 +10,7 @@ from pathlib import Path
 
 from docuquery_local import locks, toolchain
 from docuquery_local.errors import LocalClusterError
-from docuquery_local.settings import COREDNS, HELM, KUBERNETES, VERSITYGW, Settings
+from docuquery_local.settings import COREDNS, CRANE, HELM, KUBERNETES, VERSITYGW, Settings
 from docuquery_local.shell import run_long, say
 
 SOURCES = Path(__file__).resolve().parent.parent
@@ -58,6 +58,8 @@ BUILDS = {
     "versitygw": Build(
         "versitygw", VERSITYGW, f"github.com/versity/versitygw/cmd/versitygw@v{VERSITYGW}", "about 3 minutes"
     ),
+    # A registry of images, and what pushes and changes images, for the tests of UpdateImages.
+    "crane": Build("crane", CRANE, f"github.com/google/go-containerregistry/cmd/crane@v{CRANE}", "about a minute"),
     "pause": Build("pause", "1", "./pause", "a few seconds", f"{STRIP} -E main.entry"),
 }
 

@@ -63,6 +63,21 @@ def build_and_load(settings: Settings, names: Sequence[str], in_kind: bool) -> N
         say("the cluster is not running: the images are built, run `up` and then `images` to load them")
 
 
+def archived(settings: Settings, name: str, in_kind: bool) -> Path:
+    """The path of the archive of one image, in the form of `docker save`."""
+    (image,) = select([name])
+    if in_kind:
+        _build_in_docker(settings, image)
+        target = settings.cache / "images" / f"{re.sub(r'[/:]', '-', image.name)}-docker.tar"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        run_long(["docker", "save", "--output", str(target), image.name], what=image.name, log=_docker_log(settings))
+        return target
+    preflight.require_root()
+    apt.ensure(settings, apt.IMAGES)
+    builder = Buildah(settings)
+    return _archive(settings, builder, builder.ensure_base(), image)
+
+
 def select(names: Sequence[str]) -> list[Image]:
     """The images with these names; the tag may be left out."""
     known = {key: image for image in IMAGES for key in (image.name, image.name.rpartition(":")[0])}
@@ -149,8 +164,12 @@ def _load_once(settings: Settings, image: Image, archive: Path) -> None:
     say(f"{image.name}: loaded")
 
 
+def _docker_log(settings: Settings) -> Path:
+    return settings.cache / "logs" / "docker-build.log"
+
+
 def _build_in_docker(settings: Settings, image: Image) -> None:
-    log = settings.cache / "logs" / "docker-build.log"
+    log = _docker_log(settings)
     dockerfile, context = str(CHECKOUT / image.dockerfile), str(CHECKOUT / image.context)
     run_long(["docker", "build", "--quiet", "--tag", image.name, "--file", dockerfile, context], what=image.name, log=log)
     load = ["kind", "load", "docker-image", "--name", settings.node, image.name]

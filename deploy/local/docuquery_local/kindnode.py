@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from docuquery_local import gobuild
-from docuquery_local.settings import CHECKOUT, Settings
+from docuquery_local.programs import plain_registry
+from docuquery_local.settings import CHECKOUT, REGISTRY_PORT, Settings
 from docuquery_local.shell import run, run_long, say
 
 CONFIG = CHECKOUT / "kind-config.yaml"
@@ -23,6 +24,7 @@ def up(settings: Settings) -> None:
     command = ["kind", "create", "cluster", "--name", settings.node, "--config", str(CONFIG), "--wait", "180s"]
     log = settings.cache / "logs" / "kind.log"
     run_long([*command, "--kubeconfig", str(settings.kubeconfig)], what="kind", log=log)
+    _trust_plain_registry(settings)
     kubectl = [str(gobuild.tool(settings, "kubectl")), "--kubeconfig", str(settings.kubeconfig)]
     run([*kubectl, "annotate", "storageclass", "standard", "storageclass.kubernetes.io/is-default-class-"])
     run([*kubectl, "apply", "--server-side", "-f", str(STORAGE_CLASS)])
@@ -41,6 +43,15 @@ def status(settings: Settings) -> bool:
     running = settings.node in _clusters()
     say(f"the kind cluster {settings.node} is {'running' if running else 'not running'}")
     return running
+
+
+def _trust_plain_registry(settings: Settings) -> None:
+    """As on the local node: one registry on the host may speak HTTP. containerd reads the file at each pull."""
+    inside = ["docker", "exec", f"{settings.node}-control-plane"]
+    registry = f"{run([*inside, 'ip', 'route', 'show', 'default']).split()[2]}:{REGISTRY_PORT}"
+    folder = f"/etc/containerd/certs.d/{registry}"
+    run([*inside, "mkdir", "-p", folder])
+    run([*inside, "sh", "-c", f"echo '{plain_registry(registry)}' > {folder}/hosts.toml"])
 
 
 def _clusters() -> set[str]:

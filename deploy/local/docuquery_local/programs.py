@@ -45,6 +45,7 @@ def write_configs(settings: Settings) -> None:
     texts = {
         "containerd.toml": _containerd_toml(settings),
         "cni/10-docuquery.conflist": json.dumps(_cni(settings), indent=1),
+        f"certs.d/{settings.registry}/hosts.toml": plain_registry(settings.registry),
         "kubelet.json": json.dumps(_kubelet_config(settings), indent=1),
         "proxy.json": json.dumps(_proxy_config(settings), indent=1),
         # Pods with dnsPolicy Default must not inherit name servers that the node cannot reach.
@@ -52,6 +53,11 @@ def write_configs(settings: Settings) -> None:
     }
     for name, text in texts.items():
         pki.write_private(settings.config / name, text)
+
+
+def plain_registry(registry: str) -> str:
+    """hosts.toml for a registry that speaks HTTP; one that is only named as `server` is asked by TLS by containerd 1.6."""
+    return f'server = "http://{registry}"\n[host."http://{registry}"]\n  capabilities = ["pull", "resolve"]\n'
 
 
 def _kube(settings: Settings, program: str, /, **flags: object) -> tuple[str, ...]:
@@ -235,6 +241,8 @@ state = "{settings.run}/containerd"
   sandbox_image = "{PAUSE_IMAGE}"
   restrict_oom_score_adj = true
   netns_mounts_under_state_dir = true
+{cri}.registry]
+  config_path = "{settings.config}/certs.d"
 {cri}.cni]
   bin_dir = "{CNI_BINARIES}"
   conf_dir = "{settings.config}/cni"

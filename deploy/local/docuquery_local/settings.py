@@ -14,6 +14,9 @@ KUBERNETES = "1.34.4"
 COREDNS = "1.12.4"
 HELM = "3.22.0"
 VERSITYGW = "1.8.0"
+CRANE = "0.22.1"
+# Where a registry without TLS may stand on the host: the node pulls from there by HTTP, and from nowhere else.
+REGISTRY_PORT = 5050
 DEFAULT_NODE = "docuquery-node"
 CHECKOUT = Path(__file__).resolve().parents[3]
 
@@ -47,6 +50,11 @@ class Settings:
     def host_ip(self) -> str:
         """The host's end of the veth pair."""
         return f"10.{self.net + 2}.0.1"
+
+    @property
+    def registry(self) -> str:
+        """The one registry that the node asks without TLS; tests start it."""
+        return f"{self.host_ip}:{REGISTRY_PORT}"
 
     @property
     def node_ip(self) -> str:
