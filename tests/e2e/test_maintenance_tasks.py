@@ -6,9 +6,11 @@ import base64
 import json
 from datetime import UTC, datetime, timedelta
 
+import pyrage
 import pytest
 import zstandard
 
+from tests.e2e import sets
 from tests.e2e.backups import wait_field
 from tests.e2e.checks import Deploy
 from tests.harness.cluster import JSON, kubectl, wait_for
@@ -67,18 +69,35 @@ def with_writer(objects: list[JSON]) -> list[JSON]:
 
 
 def test_maintenance_tasks(stack: Deploy) -> None:
-    """A bloated table is vacuumed and a log rotated under its writer; the window's figures are those of the servers."""
-    ns = stack(edit_objects=with_writer)
+    """A bloated table is vacuumed and a log rotated into a bucket under its writer; the window's figures are the servers'."""
+    ns, markers = stack(edit_objects=with_writer), sets.Markers()
+    with sets.bucket(markers) as bucket:
+        private, public = sets.key_pair(markers)
+        ns.api.apply(sets.secret("s3", accessKeyId=bucket.access, secretAccessKey=bucket.secret), backup_job(bucket, public))
+        maintained(ns, bucket, private)
+
+
+def backup_job(bucket: sets.Bucket, public: str) -> JSON:
+    """It never runs here: its store is where archives of logs go."""
+    s3 = {"bucket": bucket.NAME, "prefix": "p", "endpoint": bucket.endpoint, "secretRef": {"secretName": "s3"}}
+    spec = {"stackRef": {"name": "docuquery"}, "schedule": {"cron": "0 0 1 1 *"}, "suspend": True, "include": {"postgres": {}},
+            "destination": {"s3": s3}, "encryption": {"recipients": [public]}}  # fmt: skip
+    return {"apiVersion": "ops.docuquery.ai/v1alpha1", "kind": "BackupJob", "metadata": {"name": "nightly"}, "spec": spec}
+
+
+def maintained(ns: StackNamespace, bucket: sets.Bucket, private: str) -> None:
+    """The window, to the end of its tasks."""
     with ns.connect() as session:
         session.execute(BLOATED.encode())
     dead = wait_for("dead rows are counted", lambda: number(ns, DEAD) if number(ns, DEAD) >= 18_000 else 0, 20)
     size = number(ns, SIZE)
     at = (datetime.now(UTC) + timedelta(seconds=5)).replace(microsecond=0)
     credentials = {"credentials": {"secretName": "postgres-maintenance"}}
+    logs = {"component": "api", "path": FOLDER, "keep": 0, "archive": {"backupJob": "nightly"}}
     tasks = [
         {"type": "HealthCheck", "timeout": "2m"},
         {"type": "VacuumDatabase", "timeout": "5m", "vacuumDatabase": credentials},
-        {"type": "RotateLogs", "timeout": "5m", "rotateLogs": {"component": "api", "path": FOLDER}},
+        {"type": "RotateLogs", "timeout": "5m", "rotateLogs": logs},
     ]
     spec = {"stackRef": {"name": "docuquery"}, "schedule": {"at": at.isoformat()}, "duration": "15m", "tasks": tasks}
     ns.api.apply(
@@ -92,7 +111,7 @@ def test_maintenance_tasks(stack: Deploy) -> None:
     status = wait_field(ns, "maintenancewindows", "weekly", "its tasks have ended", ended, 300)
     assert [(t["type"], t["state"]) for t in status["tasks"]] == [(t["type"], "Succeeded") for t in tasks], status["tasks"]
     vacuumed(ns, status, dead, size)
-    rotated(ns, status)
+    rotated(ns, status, archives(bucket, private))
 
 
 def ended(status: JSON) -> bool:
@@ -113,7 +132,17 @@ def vacuumed(ns: StackNamespace, status: JSON, dead: int, size: int) -> None:
     assert (number(ns, DEAD), number(ns, SIZE) < size / 2) == (0, True)
 
 
-def rotated(ns: StackNamespace, status: JSON) -> None:
+def archives(bucket: sets.Bucket, private: str) -> list[bytes]:
+    """Of the log, oldest first, as a person with the private key reads them."""
+    found = {key: data for key, data in bucket.files().items() if key.startswith("p/docuquery/logs/api/api-logs/app.log.")}
+    stored = {key: data for key, data in found.items() if key.endswith(".zst.age")}
+    assert set(found) == {*stored, *(f"{key}.json" for key in stored)}, sorted(found)
+    identity = pyrage.x25519.Identity.from_str(private)
+    plain = [pyrage.decrypt(stored[key], [identity]) for key in sorted(stored)]
+    return [zstandard.ZstdDecompressor().stream_reader(data).read() for data in plain]
+
+
+def rotated(ns: StackNamespace, status: JSON, archived: list[bytes]) -> None:
     assert any("app.log" in e for e in status["tasks"][2]["evidence"]), status["tasks"][2]
     pods = ns.api.list("pods", **{"app.kubernetes.io/name": "api"})
     pod = next(p["metadata"]["name"] for p in pods if "deletionTimestamp" not in p["metadata"])
@@ -128,7 +157,7 @@ def rotated(ns: StackNamespace, status: JSON) -> None:
     assert lines / seconds > RATE * 0.5
     found: list[list[str]] = json.loads(run(READ))
     parts = {name: base64.b64decode(data) for name, data in found}
-    archives = [zstandard.ZstdDecompressor().stream_reader(d).read() for n, d in parts.items() if n.endswith(".zst")]
-    assert archives, list(parts)
-    written = b"".join([*archives, parts["app.log"].lstrip(b"\0")]).splitlines()
+    # With `keep: 0` what is proved to be in the bucket is on the volume no longer.
+    assert (bool(archived), list(parts)) == (True, ["app.log"])
+    written = b"".join([*archived, parts["app.log"].lstrip(b"\0")]).splitlines()
     assert written == [b"%09d %s" % (n, b"x" * (n % 173)) for n in range(lines)]
