@@ -124,9 +124,13 @@ def controllers_of(ports: Ports, queue: WorkQueue, image: str) -> dict[Kind, Rec
         # The next try comes later than this; by then other news of the incident may have come, for the same write.
         queue.add(key, after=2.0)
 
-    courier = Courier(ports, queue.first, failed=not_sent)
+    def sent_together(key: Key) -> None:
+        # Receipts of other channels may be written with it.
+        queue.add(key, after=0.5)
+
+    courier = Courier(ports, queue.first, failed=not_sent, joined=sent_together)
     return {
-        INCIDENT: IncidentController(ports, prober, counted_soon, courier).reconcile,
+        INCIDENT: IncidentController(ports, prober, counted_soon, courier, queue.decided).reconcile,
         STACK: stacks.reconcile,
         RUNBOOK: RunbookController(ports).reconcile,
         BACKUP_JOB: BackupJobController(ports, image, recount).reconcile,

@@ -305,3 +305,22 @@ async def test_a_secret_is_read_once_for_many_messages_and_anew_after_a_second(w
     world.courier.offer("uid-5", [letter("5", channel="webhook")])
     await settle()
     assert (len(world.gate.going), reads) == (5, ["s", "s"])
+
+
+async def test_receipts_of_a_message_for_many_do_not_go_ahead_of_pages(world: World) -> None:
+    """One message stands for all of them: a kill doubles one, and its many receipts would hold up who was told nothing yet."""
+    joined: list[Key] = []
+    courier = Courier(world.courier._ports, world.nudged.append, lambda _wait, _call: None, joined=joined.append)
+    courier.offer("uid-a", [letter("a", channel="slack")])
+    await settle()
+    for name in "bc":
+        courier.offer(f"uid-{name}", [letter(name, channel="slack")])
+    await world.gate.answer(0)
+    assert ([k.name for k in world.nudged], joined) == (["a"], [])
+    courier.recorded(Key(INCIDENT.plural, NAMESPACE, "a"), "uid-a", ["trigger"])
+    world.rig.clock.advance(2)
+    courier.offer("uid-b", [letter("b", channel="slack")])
+    await settle()
+    assert world.gate.going[1][0].members == ("b", "c")
+    await world.gate.answer(1)
+    assert ([k.name for k in world.nudged], sorted(k.name for k in joined)) == (["a"], ["b", "c"])

@@ -134,6 +134,7 @@ class Rig:
     passes: int = 0
     channels: ChannelState = field(default_factory=ChannelState)
     nudged: list[Key] = field(default_factory=list)
+    decided: list[tuple[Key, str]] = field(default_factory=list)
     alertmanager: Alertmanager = field(default_factory=NoAlertmanager)
     timers: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
 
@@ -276,7 +277,9 @@ class Rig:
         # What a dead process wanted to do later dies with it.
         self.timers.clear()
         courier = Courier(ports, self.nudged.append, lambda wait, call: self.timers.append((self._in(wait), call)))
-        controller = IncidentController(ports, prober, None, courier)
+        controller = IncidentController(
+            ports, prober, None, courier, lambda key, version: self.decided.append((key, version))
+        )
         self.lives.append(Life(ports, faults, events, metrics, controller, prober, courier))
         return self.life
 

@@ -29,7 +29,11 @@ Later = Callable[[float, Callable[[], None]], None]
 
 
 class Courier:
-    """One a process. nudge: a message was taken, and its receipt is to be written at once; failed: it was not."""
+    """One a process. nudge: a message was taken, and its receipt is to be written at once; failed: it was not.
+
+    joined: a message for several incidents was taken. A kill doubles that one, however many of its receipts are not written,
+    so that they need not go ahead of pages that nobody has got yet.
+    """
 
     def __init__(
         self,
@@ -37,9 +41,11 @@ class Courier:
         nudge: Callable[[Key], None],
         later: Later | None = None,
         failed: Callable[[Key], None] | None = None,
+        joined: Callable[[Key], None] | None = None,
     ) -> None:
         self._ports = ports
         self._nudge = nudge
+        self._joined = joined or nudge
         self._failed = failed or nudge
         self._later = later or _call_later
         self._lanes: dict[tuple[str, ...], Lane] = {}
@@ -231,9 +237,10 @@ class Courier:
         wait = timedelta(seconds=min(LONGEST_RETRY, max(0.0, receipt.retry_after)))
         seen = Delivery(receipt.accepted, now, note.strip(), receipt.hard, wait)
         self._count(batch, receipt)
+        taken = self._joined if len(batch) > 1 else self._nudge
         for letter in batch:
             self._results.setdefault(letter.owner, {})[letter.id] = seen
-            (self._nudge if receipt.accepted else self._failed)(letter.owner)
+            (taken if receipt.accepted else self._failed)(letter.owner)
 
     def _count(self, batch: Sequence[Letter], receipt: Receipt) -> None:
         """For the question whether the channel works, and for the metrics."""

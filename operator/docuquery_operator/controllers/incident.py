@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 
@@ -14,10 +15,11 @@ from ..api.stack import Stack
 from ..catalogue.actions import ACTIONS
 from ..catalogue.base import undoable
 from ..domain import rails
-from ..domain.healing import Plan, decide
+from ..domain.healing import AT_ONCE, Plan, decide
 from ..domain.ledger import Attempt
 from ..domain.patching import merge_patch
 from ..domain.review import digest
+from ..domain.settled import settled
 from ..domain.world import EffectState, Problem, World
 from ..ports import INCIDENT, JSON, STACK, Key, Ports, Transient
 from .courier import Courier
@@ -41,8 +43,10 @@ class IncidentController:
         prober: StackProber,
         ended: Callable[[Key], None] | None = None,
         courier: Courier | None = None,
+        decided: Callable[[Key, str], None] | None = None,
     ) -> None:
         self._ports = ports
+        self._decided = decided or (lambda _key, _version: None)
         self._changed = ended or (lambda _key: None)
         self._gather = Gatherer(ports, prober)
         self._prober = prober
@@ -67,15 +71,33 @@ class IncidentController:
         world = replace(world, follow_ups=self._follow_ups.of(key, incident))
         now = self._ports.clock.now()
         plan = decide(incident, world, now)
-        before = incident.status.phase if incident.status else None
+        read, before = incident, incident.status.phase if incident.status else None
         incident = await self._write(incident, plan.status)
+        self._follow_ups.note(key, incident)
         # Before what is done about it, which may take long: whoever is to be told is told now.
         self._teller.tell(key, incident, world, plan.send)
         if before is None or (before is not plan.status.phase and Phase.RESOLVED in (before, plan.status.phase)):
             self._changed(Key(STACK.plural, key.namespace, incident.spec.stack_ref.name))
         await self._act(incident, obj, world, plan)
         await self._teller.alarm(incident, world)
-        return None if plan.look_again is None else max(SHORTEST_LOOK, (plan.look_again - now).total_seconds())
+        look_again = plan.look_again if incident is read else self._settle(key, read, incident, world, plan, now)
+        if look_again is None:
+            return None
+        # What the pass itself has taken counts; a clock that was set back meanwhile does not.
+        took = max(timedelta(0), self._ports.clock.now() - now)
+        return max(SHORTEST_LOOK, (look_again - now - took).total_seconds())
+
+    def _settle(
+        self, key: Key, read: Incident, written: Incident, world: World, plan: Plan, now: datetime
+    ) -> datetime | None:
+        """When to look again; the event of the write is left out where a pass on it would do nothing."""
+        again = settled(read, written, world, plan, now)
+        if again is None:
+            return plan.look_again
+        look_again = min((at for at in (plan.look_again, again.look_again) if at is not None), default=None)
+        if look_again is None or look_again - now > AT_ONCE:
+            self._decided(key, written.metadata.resource_version)
+        return look_again
 
     async def _write(self, incident: Incident, status: IncidentStatus) -> Incident:
         """One status patch, only when something changed; Conflict when somebody wrote first."""

@@ -31,7 +31,7 @@ LIMITS = {
     "slack": Limit(60, timedelta(minutes=1), timedelta(seconds=1)),
     "email": Limit(20, timedelta(minutes=15), timedelta(seconds=10)),
     # A program reads it: it wants each incident by itself.
-    "webhook": Limit(6000, timedelta(minutes=1), timedelta(0), together=False, parallel=8, unwritten=64),
+    "webhook": Limit(6000, timedelta(minutes=1), timedelta(0), together=False, parallel=8, unwritten=256),
     # A process each.
     "apprise": Limit(20, timedelta(minutes=1), timedelta(seconds=1)),
 }

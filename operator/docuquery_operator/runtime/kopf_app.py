@@ -78,7 +78,7 @@ def settings(lease_name: str, exit_seconds: float) -> kopf.OperatorSettings:
 
 def registry(
     kinds: Collection[Kind],
-    seen: Callable[[Key, bool], None],
+    seen: Callable[[Key, str | None, str], None],
     canary: Callable[[], None],
     kubeconfig: str | None,
     child: Callable[[Key], None] = lambda _key: None,
@@ -110,10 +110,10 @@ def registry(
     return found
 
 
-def _watch(found: kopf.OperatorRegistry, kind: Kind, seen: Callable[[Key, bool], None]) -> None:
+def _watch(found: kopf.OperatorRegistry, kind: Kind, seen: Callable[[Key, str | None, str], None]) -> None:
     @kopf.on.event(kind.group, kind.version, kind.plural, id=f"watch-{kind.plural}", registry=found)
-    async def event(namespace: str | None, name: str | None, type: str | None, **_: Any) -> None:
-        seen(Key(kind.plural, namespace or "", name or ""), type == "DELETED")
+    async def event(namespace: str | None, name: str | None, type: str | None, meta: Any, **_: Any) -> None:
+        seen(Key(kind.plural, namespace or "", name or ""), type, str(meta.get("resourceVersion") or ""))
 
 
 async def start(

@@ -124,11 +124,11 @@ class Process:
         watched = self.settings.watch_namespaces
         return sorted({*watched, self.settings.namespace}) if watched else []
 
-    def _seen(self, key: Key, deleted: bool) -> None:
+    def _seen(self, key: Key, type_: str | None, version: str) -> None:
         """Our own namespace is watched for the canary's sake; its objects are served only when it is named."""
         watched = self.settings.watch_namespaces
         if not watched or key.namespace in watched:
-            self.resync.seen(key, deleted)
+            self.resync.seen(key, type_ == "DELETED", version, type_ == "ADDED")
 
     def _child_seen(self, owner: Key) -> None:
         """A Job has changed: whoever it was made for looks at it."""

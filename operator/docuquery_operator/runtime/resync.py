@@ -24,10 +24,10 @@ class Resync:
         self._known: set[Key] = set()
         self._bad_rounds = 0
 
-    def seen(self, key: Key, deleted: bool) -> None:
-        """The watch has shown this key."""
+    def seen(self, key: Key, deleted: bool, version: str, new: bool = False) -> None:
+        """The watch has shown this resourceVersion of the key."""
         (self._known.discard if deleted else self._known.add)(key)
-        self._queue.add(key)
+        self._queue.seen(key, "" if deleted else version, new)
 
     async def run(self, every: float, namespaces: Collection[str]) -> None:
         """For ever; returns when the watch is surely broken, so that the process ends and starts anew."""
@@ -66,4 +66,4 @@ class Resync:
         """Deleted without the watch telling: the controllers look once more, and drop what they remember."""
         for key in sorted(gone):
             self._known.discard(key)
-            self._queue.add(key)
+            self._queue.seen(key, "")

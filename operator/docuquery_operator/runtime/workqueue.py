@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 from ..ports import Conflict, Key, Refused, Transient, Unavailable
+from .echoes import Echoes
 
 log = logging.getLogger(__name__)
 Reconcile = Callable[[Key], Awaitable[float | None]]
@@ -20,7 +21,8 @@ Observe = Callable[[Key, str, float], None]
 LONGEST_BACKOFF = 300.0
 REFUSED_AFTER = 30.0
 REREADS = 5
-HEAD_START = 2.0
+# What nobody has been told of yet comes first; receipts that have waited for a second longer still come before it.
+HEAD_START, NEW_START = 2.0, 3.0
 SLACK = 64
 
 
@@ -32,6 +34,7 @@ class WorkQueue:
         # Each due key once or more; what `_due` does not say is out of date.
         self._line: list[tuple[float, int, Key]] = []
         self._count = itertools.count()
+        self._echoes = Echoes()
         self._busy: set[Key] = set()
         self._failures: Counter[Key] = Counter()
         self._wake, self._turn = asyncio.Event(), asyncio.Lock()
@@ -55,6 +58,15 @@ class WorkQueue:
         if at < self._due.get(key, math.inf):
             self._due[key] = at
             self._line_up(key)
+
+    def seen(self, key: Key, version: str, new: bool = False) -> None:
+        """The watch has shown this resourceVersion of it, '' when it is gone; the echo of a decided write needs no pass."""
+        if self._echoes.news(key, version):
+            self.add(key, -NEW_START if new else 0.0)
+
+    def decided(self, key: Key, version: str) -> None:
+        """Said by the running pass of this key: it wrote this version, and has decided on it (runtime/echoes.py)."""
+        self._echoes.decided(key, version)
 
     def first(self, key: Key) -> None:
         """Run the key before what has become due just now; what has waited for longer, as a new page, still comes first."""
@@ -101,6 +113,7 @@ class WorkQueue:
         while leave is None or not leave.is_set():
             key = await self._next()
             self._busy.add(key)
+            self._echoes.begins(key)
             self._working.add(worker)
             began = loop.time()
             try:
@@ -110,6 +123,8 @@ class WorkQueue:
             self._busy.discard(key)
             if key in self._due:
                 self._line_up(key)
+            if self._echoes.ends(key, result == "success"):
+                self.add(key)
             self._observe(key, result, loop.time() - began)
             if result == "conflict" and after == 0.0:
                 # It has read what is not so any more; what it has to write has waited already.

@@ -71,12 +71,12 @@ class Seen:
     """What the handlers hand over."""
 
     def __init__(self, kubeconfig: str | None = None) -> None:
-        self.keys: list[tuple[Key, bool]] = []
+        self.keys: list[tuple[Key, str | None, str]] = []
         self.canaries = 0
         self.registry = registry([INCIDENT, STACK], self._key, self._canary, kubeconfig)
 
-    def _key(self, key: Key, deleted: bool) -> None:
-        self.keys.append((key, deleted))
+    def _key(self, key: Key, type_: str | None, version: str) -> None:
+        self.keys.append((key, type_, version))
 
     def _canary(self) -> None:
         self.canaries += 1
@@ -96,19 +96,21 @@ def test_nothing_is_registered_but_events() -> None:
         assert list(other.get_all_handlers()) == []
 
 
-@pytest.mark.parametrize(("type_", "deleted"), [(None, False), ("ADDED", False), ("MODIFIED", False), ("DELETED", True)])
-def test_an_event_becomes_a_key_of_its_own_kind(type_: str | None, deleted: bool) -> None:
-    seen = Seen()
+@pytest.mark.parametrize("type_", [None, "ADDED", "MODIFIED", "DELETED"])
+def test_an_event_becomes_a_key_of_its_own_kind(type_: str | None) -> None:
+    seen, meta = Seen(), {"resourceVersion": "7"}
     for plural in ("incidents", "stacks"):
-        answer = seen.call(f"watch-{plural}", namespace="docuquery", name="db", type=type_, body={"spec": {}}, logger=None)
+        answer = seen.call(
+            f"watch-{plural}", namespace="docuquery", name="db", type=type_, meta=meta, body={"spec": {}}, logger=None
+        )
         assert answer is None
-    assert seen.keys == [(Key("incidents", "docuquery", "db"), deleted), (Key("stacks", "docuquery", "db"), deleted)]
+    assert seen.keys == [(Key(plural, "docuquery", "db"), type_, "7") for plural in ("incidents", "stacks")]
 
 
 def test_an_event_without_names_does_not_fail() -> None:
     seen = Seen()
-    seen.call("watch-incidents", namespace=None, name=None, type=None)
-    assert seen.keys == [(Key("incidents", "", ""), False)]
+    seen.call("watch-incidents", namespace=None, name=None, type=None, meta={})
+    assert seen.keys == [(Key("incidents", "", ""), None, "")]
 
 
 def test_the_lease_is_the_canary() -> None:

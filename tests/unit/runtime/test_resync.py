@@ -38,7 +38,7 @@ class Setting:
         self.server.put(kind, {"metadata": {"name": name, "namespace": namespace}})
         key = Key(kind.plural, namespace, name)
         if seen:
-            self.resync.seen(key, deleted=False)
+            self.resync.seen(key, deleted=False, version="1")
         return key
 
     def finds(self, kind: Kind = INCIDENT) -> float:
@@ -101,7 +101,7 @@ def test_a_deleted_and_recreated_object_that_the_watch_did_not_show_is_a_find() 
     async def story() -> None:
         s = Setting()
         key = s.put("again", seen=True)
-        s.resync.seen(key, deleted=True)
+        s.resync.seen(key, deleted=True, version="2")
         assert await s.resync.once([SPACE]) == 1
 
     run(story())
@@ -112,7 +112,7 @@ def test_a_deletion_is_looked_at_too() -> None:
         s = Setting()
         key = s.put("gone", seen=True)
         await s.worked_off()
-        s.resync.seen(key, deleted=True)
+        s.resync.seen(key, deleted=True, version="2")
         assert await s.worked_off() == [key]
 
     run(story())
@@ -169,7 +169,7 @@ def test_a_deletion_that_the_watch_missed_is_looked_at_and_forgotten() -> None:
         setting = Setting()
         gone, kept = setting.put("gone", seen=True), setting.put("kept", seen=True)
         elsewhere = incident("elsewhere", "other")
-        setting.resync.seen(elsewhere, deleted=False)
+        setting.resync.seen(elsewhere, deleted=False, version="1")
         await setting.worked_off()
         setting.server.remove(INCIDENT, SPACE, "gone")
         assert await setting.resync.once([SPACE]) == 0

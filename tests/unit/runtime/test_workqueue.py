@@ -467,3 +467,25 @@ def test_of_many_workers_one_wakes_for_a_key() -> None:
         return looks
 
     assert run(story()) <= 100 * 3 + 10
+
+
+def test_what_is_new_comes_before_receipts_and_receipts_that_waited_for_a_second_more_before_it() -> None:
+    """Nobody has been told of a new incident yet; but receipts that are never written would hold up the pages themselves."""
+
+    async def story() -> list[Key]:
+        queue, order = WorkQueue(), list[Key]()
+
+        async def reconcile(key: Key) -> None:
+            order.append(key)
+
+        old, receipt, new, known = (Key("incidents", "docuquery", n) for n in ("old", "receipt", "new", "known"))
+        queue.first(old)
+        await asyncio.sleep(1.5)
+        queue.seen(known, "5")
+        queue.first(receipt)
+        queue.seen(new, "7", new=True)
+        with workers(queue, reconcile):
+            await asyncio.sleep(1)
+        return order
+
+    assert [k.name for k in run(story())] == ["old", "new", "receipt", "known"]
