@@ -60,7 +60,9 @@ class Killer:
             return True
 
     def _wanted(self, kind: str, side: str) -> bool:
-        ready = self.armed and self.up_since and time.time() - self.up_since > BREATH and self.operator.alive()
+        # What waits at a start is told in less than a breath, and would never be met.
+        breath = 0.0 if kind.startswith("send ") else BREATH
+        ready = self.armed and self.up_since and time.time() - self.up_since > breath and self.operator.alive()
         if not ready or (kind, side) in self.done or len(self.done) >= self.most:
             return False
         other = (kind, SIDES[side == "before"])
