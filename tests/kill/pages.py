@@ -33,6 +33,8 @@ NUMBERED = 8
 # It must get on between two kills.
 BREATH = 0.7
 SIDES = ("before", "after")
+# At these it is ended in any case, also in the first moment after a start: in little more than a breath all are told.
+AIMS = ("send webhook Step", "send webhook Resolved", "send slack", "send pagerduty trigger", "PATCH incidents/status #1")
 
 
 @dataclass
@@ -60,13 +62,20 @@ class Killer:
             return True
 
     def _wanted(self, kind: str, side: str) -> bool:
+        if not (self.armed and self.up_since and self.operator.alive()) or len(self.done) >= self.most:
+            return False
+        if self._aimed_at(kind):
+            return True
         # What waits at a start is told in less than a breath, and would never be met.
         breath = 0.0 if kind.startswith("send ") else BREATH
-        ready = self.armed and self.up_since and time.time() - self.up_since > breath and self.operator.alive()
-        if not ready or (kind, side) in self.done or len(self.done) >= self.most:
+        if (kind, side) in self.done or time.time() - self.up_since <= breath:
             return False
         other = (kind, SIDES[side == "before"])
         return self.sides == 2 or (other not in self.done and side == SIDES[len(self.done) % 2])
+
+    def _aimed_at(self, kind: str) -> bool:
+        """Whether it is one of the aims, and the process was not ended at any of its kind yet."""
+        return any(kind.startswith(aim) and not any(k.startswith(aim) for k, _ in self.done) for aim in AIMS)
 
     async def revive(self) -> None:
         """For ever: start it again, as the kubelet does."""
