@@ -65,7 +65,7 @@ def test_redis_killed(stack: Deploy) -> None:
         # How far its successor is at the first sight, and whether the api still says that all is well, is chance.
         first = ns.wait_incident(name, "a cause", lambda status: status.get("cause"), 60)["cause"]["name"]
         status = healed(ns, name, "Recovered", first)
-        assert first in ("ProcessDown", "Starting", "OperatorCutOff")
+        assert first in ("ProcessDown", "Starting", "ConnectionRefused")
         assert [s for s in status.get("steps") or [] if s.get("attemptId")] == []
     assert ns.redis_cli("get", "kept") == "yes"
     time.sleep(8)

@@ -69,6 +69,7 @@ CASES: list[tuple[str, dict[str, dict[str, Any]]]] = [
     ("ProcessDown", {"ready": SILENT, "workload": {"ready": 0}}),
     ("ProcessDown", {"ready": SILENT, "api": {"database": "down"}}),
     ("OperatorCutOff", {"ready": SILENT, "api": {"database": "up"}}),
+    ("ConnectionRefused", {"ready": DOWN, "api": {"database": "up"}}),
     ("Recovering", {"ready": STARTING, "recovery": {"starting": True}, "workload": {"oomKilled": True, "ready": 0}}),
     ("Unknown", {"ready": {"ok": False, "outcome": "error", "direct": "error"}}),
     ("Unknown", {"api": api("other")}),

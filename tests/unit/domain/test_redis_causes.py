@@ -73,6 +73,7 @@ CASES: list[tuple[str, dict[str, dict[str, Any]]]] = [
     ("NetworkBlocked", {"ready": SILENT, "network": {"broken": True}, "workload": {"justReady": True}}),
     ("NetworkBlocked", {"ready": SILENT, "network": {"broken": True}}),
     ("OperatorCutOff", {"ready": SILENT, "api": {"redis": "up"}}),
+    ("ConnectionRefused", {"ready": DOWN, "api": {"redis": "up"}}),
     ("OOMKilled", {"ready": DOWN, "workload": {"oomKilled": True, "crashLoop": True}}),
     ("Starting", {"ready": DOWN, "workload": {"terminating": 1}}),
     ("Starting", {"ready": DOWN, "workload": {"ready": 0, "starting": True}}),
