@@ -14,10 +14,9 @@ from docuquery_operator.domain.reports import maintenance as reports
 from docuquery_operator.domain.reports.maintenance_parts import Report
 from tests.page.chromium import Browser, browser
 from tests.page.maintenance import three
+from tests.page.reports import DESKTOP, PHONE, self_contained
 
 pytestmark = [pytest.mark.services, pytest.mark.asyncio(loop_scope="module")]
-DESKTOP, PHONE = (1100, 900), (390, 844)
-PICTURES = Path(__file__).resolve().parents[2] / "build" / "reports"
 NAMES = ("daily", "weekly", "monthly")
 RULES = "['wcag2a','wcag2aa','wcag21a','wcag21aa','wcag22aa','best-practice']"
 # What the browser has made of the page, read from its DOM.
@@ -98,19 +97,7 @@ def plain(value: Any) -> Any:
 async def test_nothing_is_asked_for_nothing_is_refused_and_nothing_is_wider_than_the_screen(
     chromium: Browser, pages: Mapping[str, str], name: str
 ) -> None:
-    chromium.problems.clear()
-    for size, looks in ((DESKTOP, "desktop"), (PHONE, "phone")):
-        for dark, grey in ((False, False), (False, True), (True, False)):
-            await chromium.look(*size, dark=dark)
-            await chromium.open(pages[name])
-            wide = await chromium.run("document.documentElement.scrollWidth - window.innerWidth")
-            assert wide <= 0, looks
-            assert await chromium.run("performance.getEntriesByType('resource').length") == 0
-            # The style counts: its hash in the policy is the right one.
-            assert await chromium.run("getComputedStyle(document.querySelector('h2')).borderBottomStyle") == "solid"
-            kind = "grey" if grey else "dark" if dark else "light"
-            await chromium.picture(PICTURES / f"{name}-{looks}-{kind}.png", grey)
-    assert chromium.problems == []
+    await self_contained(chromium, pages[name], name)
 
 
 async def test_a_script_in_the_page_would_not_run(chromium: Browser, pages: Mapping[str, str], tmp_path: Path) -> None:

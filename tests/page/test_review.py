@@ -10,11 +10,10 @@ import pytest_asyncio
 
 from tests.page.chromium import Browser, browser
 from tests.page.payloads import PAYLOADS
+from tests.page.reports import DESKTOP, PHONE, self_contained
 from tests.page.reviewed import three
 
 pytestmark = [pytest.mark.services, pytest.mark.asyncio(loop_scope="module")]
-DESKTOP, PHONE = (1100, 900), (390, 844)
-PICTURES = Path(__file__).resolve().parents[2] / "build" / "reports"
 NAMES = ("full", "bare", "hostile")
 RULES = "['wcag2a','wcag2aa','wcag21a','wcag21aa','wcag22aa','best-practice']"
 
@@ -51,19 +50,7 @@ async def test_axe_finds_nothing(chromium: Browser, pages: Mapping[str, str], ax
 async def test_nothing_is_asked_for_nothing_is_refused_and_nothing_is_wider_than_the_screen(
     chromium: Browser, pages: Mapping[str, str], name: str
 ) -> None:
-    chromium.problems.clear()
-    for size, looks in ((DESKTOP, "desktop"), (PHONE, "phone")):
-        for dark, grey in ((False, False), (False, True), (True, False)):
-            await chromium.look(*size, dark=dark)
-            await chromium.open(pages[name])
-            wide = await chromium.run("document.documentElement.scrollWidth - window.innerWidth")
-            assert wide <= 0, looks
-            assert await chromium.run("performance.getEntriesByType('resource').length") == 0
-            # The style counts: its hash in the policy is the right one.
-            assert await chromium.run("getComputedStyle(document.querySelector('h2')).borderBottomStyle") == "solid"
-            kind = "grey" if grey else "dark" if dark else "light"
-            await chromium.picture(PICTURES / f"review-{name}-{looks}-{kind}.png", grey)
-    assert chromium.problems == []
+    await self_contained(chromium, pages[name], f"review-{name}")
 
 
 async def test_no_text_is_cut_off_or_covered_in_the_plots(chromium: Browser, pages: Mapping[str, str]) -> None:
