@@ -132,7 +132,7 @@ async def test_whoever_is_no_approver_hears_it_alone_and_the_message_stays(world
         (BUTTON, lambda i: i["status"].update(phase="Resolved"), "over"),
         ("nonsense", None, "not_a_button"),
     ],
-    ids=str,
+    ids=["another digest", "another round", "another uid", "another namespace", "over", "no button"],
 )
 async def test_each_reason_is_told(world: World, button: Any, change: Any, outcome: str) -> None:
     if change:
