@@ -96,7 +96,7 @@ async def _storm(world: page_rounds.World, incidents: int, within: float) -> Non
     await _each(world, names[1::2], {"acknowledged": {"by": "ana"}})
     await page_rounds.wait(began + RESOLVED_AFTER)
     # What is over is not told any more: with so many kills the end waits until the steps are out.
-    await _until(world, lambda i: not pages.left(i) and _path_told(i), within)
+    await _until(world, lambda i: not pages.waits(i) and _path_told(i), within)
     await _each(world, names, {"resolved": {"by": "ana"}})
 
 

@@ -241,6 +241,14 @@ def left(incident: JSON) -> list[JSON]:
     return [n for n in notes if n["channel"] != "email" and n["state"] in ("Due", "Failed")]
 
 
+def waits(incident: JSON) -> bool:
+    """Whether something of it goes out without anybody doing something: a call that somebody's answer holds does not."""
+    status = incident.get("status") or {}
+    taken = "acknowledgement" in status and not status["acknowledgement"].get("expired")
+    stopped = {e["to"] for e in status.get("escalation") or [] if taken and e.get("unless") == "Acknowledged"}
+    return any(n["what"] != "Step" or n["to"] not in stopped for n in left(incident))
+
+
 def superseded(found: Sequence[JSON]) -> Counter[str]:
     """How many steps were left out, by group."""
     steps = (e for i in found for e in (i.get("status") or {}).get("escalation") or [])
