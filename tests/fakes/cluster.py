@@ -21,6 +21,7 @@ OBJECT_LIMIT = 1_500_000
 CONFIG_MAP_LIMIT = 1_048_576
 LOG_PIECE = 4096
 Id = tuple[str, str, str]
+ATOMS = frozenset({str, int, float, bool, type(None)})
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class FakeServer:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._objects: dict[Id, JSON] = {}
+        # Of each kind that was listed since one came or went.
+        self._by_name: dict[str, list[Id]] = {}
         self._version = 100
         self._uid = 0
         self.writes: list[Write] = []
@@ -54,48 +57,54 @@ class FakeServer:
 
     def put(self, kind: Kind, body: Mapping[str, Any]) -> JSON:
         """Create with its status, as a controller of Kubernetes would."""
-        return self._insert(kind, dict(copy.deepcopy(dict(body))))
+        return self._insert(kind, copied(dict(body)))
 
     def find(self, kind: Kind, namespace: str, name: str) -> JSON | None:
         """A copy of the object."""
         found = self._objects.get((kind.plural, namespace, name))
-        return copy.deepcopy(found) if found is not None else None
+        return copied(found) if found is not None else None
 
     def all(self, kind: Kind, namespace: str = "", selector: str = "") -> list[JSON]:
         """Copies of all objects that match, by name."""
+        return [copied(obj) for obj in self.seen(kind, namespace, selector)]
+
+    def seen(self, kind: Kind, namespace: str = "", selector: str = "") -> list[JSON]:
+        """The same, themselves, for one that only reads: what is stored is never changed, another takes its place."""
         wanted = [pair.partition("=")[::2] for pair in selector.split(",") if pair]
-        return [
-            copy.deepcopy(obj)
-            for (plural, space, _), obj in sorted(self._objects.items())
-            if plural == kind.plural
-            and namespace in ("", space)
-            and all((obj["metadata"].get("labels") or {}).get(k) == v for k, v in wanted)
-        ]
+        if kind.plural not in self._by_name:
+            self._by_name[kind.plural] = sorted(each for each in self._objects if each[0] == kind.plural)
+        found = [self._objects[each] for each in self._by_name[kind.plural] if namespace in ("", each[1])]
+        return [o for o in found if all((o["metadata"].get("labels") or {}).get(k) == v for k, v in wanted)]
+
+    def stored(self, kind: Kind, namespace: str, name: str) -> JSON | None:
+        """`find` for one that only reads."""
+        return self._objects.get((kind.plural, namespace, name))
 
     def edit(self, kind: Kind, namespace: str, name: str, change: Callable[[JSON], None]) -> JSON:
         """Change an object in place, as a person or a controller would; spec changes raise the generation."""
         before = self._objects[kind.plural, namespace, name]
-        after = copy.deepcopy(before)
+        after = copied(before)
         change(after)
         return self._replace(kind, before, after)
 
     def remove(self, kind: Kind, namespace: str, name: str) -> None:
         """Delete an object at once."""
         gone = self._objects.pop((kind.plural, namespace, name), None)
+        self._by_name.pop(kind.plural, None)
         if gone is not None:
             for listener in self.on_delete:
                 listener(kind, gone)
 
     def create(self, kind: Kind, namespace: str, body: JSON) -> JSON:
         """POST."""
-        fresh = copy.deepcopy(body)
+        fresh = copied(body)
         fresh["metadata"]["namespace"] = namespace
         if (kind.plural, namespace, fresh["metadata"]["name"]) in self._objects:
             raise Conflict(f"{kind.plural} '{fresh['metadata']['name']}' already exists")
         if kind.plural in WITH_STATUS:
             fresh.pop("status", None)
         made = self._insert(kind, fresh)
-        self.writes.append(Write("create", kind.plural, namespace, made["metadata"]["name"], "", copy.deepcopy(body)))
+        self.writes.append(Write("create", kind.plural, namespace, made["metadata"]["name"], "", copied(body)))
         return made
 
     def patch(self, kind: Kind, namespace: str, name: str, body: JSON, subresource: str) -> JSON | None:
@@ -107,7 +116,7 @@ class FakeServer:
         for key in ("resourceVersion", "uid"):
             if meta.get(key) is not None and meta[key] != before["metadata"][key]:
                 raise Conflict(f"{kind.plural} '{name}': {key} is {before['metadata'][key]}, not {meta[key]}")
-        part: JSON = copy.deepcopy(body)
+        part: JSON = copied(body)
         if kind.plural in WITH_STATUS:
             part = {k: v for k, v in part.items() if (k == "status") == (subresource == "status") or k == "metadata"}
         after = merged(before, part)
@@ -115,7 +124,7 @@ class FakeServer:
             if key in before["metadata"]:
                 after["metadata"][key] = before["metadata"][key]
         written = self._replace(kind, before, after)
-        self.writes.append(Write("patch", kind.plural, namespace, name, subresource, copy.deepcopy(body)))
+        self.writes.append(Write("patch", kind.plural, namespace, name, subresource, copied(body)))
         return written
 
     def _insert(self, kind: Kind, body: JSON) -> JSON:
@@ -128,11 +137,12 @@ class FakeServer:
         meta.setdefault("generation", 1)
         self._admit(kind, body)
         self._objects[kind.plural, meta["namespace"], meta["name"]] = body
-        return copy.deepcopy(body)
+        self._by_name.pop(kind.plural, None)
+        return copied(body)
 
     def _replace(self, kind: Kind, before: JSON, after: JSON) -> JSON:
         if after == before:
-            return copy.deepcopy(before)
+            return copied(before)
         self._admit(kind, after)
         self._version += 1
         after["metadata"]["resourceVersion"] = str(self._version)
@@ -140,7 +150,7 @@ class FakeServer:
             after["metadata"]["generation"] = before["metadata"]["generation"] + 1
         meta = after["metadata"]
         self._objects[kind.plural, meta["namespace"], meta["name"]] = after
-        return copy.deepcopy(after)
+        return copied(after)
 
     def _admit(self, kind: Kind, body: JSON) -> None:
         size = len(json.dumps(body).encode())
@@ -171,7 +181,7 @@ class FakeCluster:
     ) -> Sequence[JSON]:
         async def effect() -> Sequence[JSON]:
             if kind is POD_METRICS:
-                return copy.deepcopy(self.server.pod_usage)
+                return copied(self.server.pod_usage)
             found = self.server.all(kind, namespace, selector)
             return [pick(o) for o in found] if pick else found
 
@@ -239,11 +249,20 @@ def _terminating(pod: JSON) -> None:
     pod["metadata"].setdefault("deletionTimestamp", "2026-01-01T00:00:00Z")
 
 
+def copied(value: Any) -> Any:
+    """A copy of what is JSON. The general one remembers each object that it met: most of the time of a simulated world."""
+    if type(value) is dict:
+        return {key: part if type(part) in ATOMS else copied(part) for key, part in value.items()}
+    if type(value) is list:
+        return [part if type(part) in ATOMS else copied(part) for part in value]
+    return value if type(value) in ATOMS else copy.deepcopy(value)
+
+
 def merged(target: Any, patch: Any) -> Any:
     """RFC 7386, written from the RFC and not from the code under test."""
     if not isinstance(patch, dict):
-        return copy.deepcopy(patch)
-    result = copy.deepcopy(target) if isinstance(target, dict) else {}
+        return copied(patch)
+    result = copied(target) if isinstance(target, dict) else {}
     for key, value in patch.items():
         if value is None:
             result.pop(key, None)

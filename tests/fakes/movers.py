@@ -78,23 +78,19 @@ class Movers:
 
     def busy(self) -> bool:
         """Whether a Job has not ended."""
-        return any(not (j.get("status") or {}).get("conditions") for j in self._raw(JOB.plural))
-
-    def _raw(self, plural: str) -> list[JSON]:
-        """The objects themselves, only to be looked at: copies of them all would take most of the time of a story."""
-        return [obj for (kind, _, _), obj in self.server._objects.items() if kind == plural]
+        return any(not (j.get("status") or {}).get("conditions") for j in self.server.seen(JOB))
 
     def tick(self, now: datetime) -> None:
         """One step of the kubelet, of the Job controller and of the collector of garbage."""
-        for job in self._raw(JOB.plural):
+        for job in self.server.seen(JOB):
             status = job.get("status") or {}
             if not status.get("conditions"):
                 self._job(job, now)
             elif now - datetime.fromisoformat(status["ended"]) > timedelta(seconds=job["spec"]["ttlSecondsAfterFinished"]):
                 self.server.remove(JOB, job["metadata"]["namespace"], job["metadata"]["name"])
                 self.server.remove(CONFIG_MAP, job["metadata"]["namespace"], job["metadata"]["name"])
-        jobs = {j["metadata"]["uid"] for j in self._raw(JOB.plural)}
-        for pod in self._raw(POD.plural):
+        jobs = {j["metadata"]["uid"] for j in self.server.seen(JOB)}
+        for pod in self.server.seen(POD):
             ours = (pod["metadata"].get("labels") or {}).get("app.kubernetes.io/name") == "docuquery-mover"
             if ours and pod["metadata"]["ownerReferences"][0]["uid"] not in jobs:
                 self.server.remove(POD, pod["metadata"]["namespace"], pod["metadata"]["name"])
@@ -148,7 +144,7 @@ class Movers:
     def _at_work(self, but: str) -> list[AnyRequest]:
         """Requests of movers that have begun and not ended."""
         found = []
-        for pod in self._raw(POD.plural):
+        for pod in self.server.seen(POD):
             statuses = pod.get("status", {}).get("containerStatuses") or [{}]
             if pod["metadata"]["name"] == but or "running" not in (statuses[0].get("state") or {}):
                 continue

@@ -26,7 +26,7 @@ from docuquery_operator.ports import (
     STATEFUL_SET,
     Kind,
 )
-from tests.fakes.cluster import FakeServer
+from tests.fakes.cluster import FakeServer, copied
 
 
 @dataclass
@@ -77,16 +77,19 @@ class Simulator:
 
     def pods(self, name: str) -> list[JSON]:
         """Pods of a workload."""
-        found = self.server.all(POD, self.namespace, f"app.kubernetes.io/name={name}")
+        return [copied(pod) for pod in self._pods(name)]
+
+    def _pods(self, name: str) -> list[JSON]:
+        found = self.server.seen(POD, self.namespace, f"app.kubernetes.io/name={name}")
         return [p for p in found if p["metadata"]["name"] not in self.strangers]
 
     def serving(self, host: str) -> str:
         """What a connection to this address meets: ok, refused, timeout or unreachable."""
-        for service in self.server.all(SERVICE, self.namespace):
+        for service in self.server.seen(SERVICE, self.namespace):
             if service["spec"]["clusterIP"] == host:
-                pods = [p for p in self.pods(service["metadata"]["name"]) if _ready(p)]
+                pods = [p for p in self._pods(service["metadata"]["name"]) if _ready(p)]
                 return self._process(pods[0]) if pods else "refused"
-        pod = next((p for p in self.server.all(POD, self.namespace) if p["status"].get("podIP") == host), None)
+        pod = next((p for p in self.server.seen(POD, self.namespace) if p["status"].get("podIP") == host), None)
         return self._process(pod) if pod else "unreachable"
 
     def _process(self, pod: JSON) -> str:
@@ -101,7 +104,7 @@ class Simulator:
         if self.stopped:
             return
         for kind, step in ((STATEFUL_SET, self._stateful_set), (DEPLOYMENT, self._deployment)):
-            for workload in self.server.all(kind, self.namespace):
+            for workload in self.server.seen(kind, self.namespace):
                 step(workload, now)
         self._endpoints()
 
@@ -110,7 +113,7 @@ class Simulator:
         revision = self._revision(CONTROLLER_REVISION, workload, _stored_in_data)
         self._observed(STATEFUL_SET, workload, revision)
         self._kubelet(name, now)
-        pods = {p["metadata"]["name"]: p for p in self.pods(name)}
+        pods = {p["metadata"]["name"]: p for p in self._pods(name)}
         for ordinal in range(spec["replicas"]):
             if f"{name}-{ordinal}" not in pods:
                 self._start(f"{name}-{ordinal}", workload, {"controller-revision-hash": revision})
@@ -126,7 +129,7 @@ class Simulator:
         revision = self._revision(REPLICA_SET, workload, _stored_in_spec)
         self._observed(DEPLOYMENT, workload, revision)
         self._kubelet(name, now)
-        pods = self.pods(name)
+        pods = self._pods(name)
         fresh = [p for p in pods if p["metadata"]["labels"]["pod-template-hash"] == revision]
         for number in range(spec["replicas"] - len(fresh)):
             self._start(f"{name}-{revision[-5:]}-{len(self.created)}{number}", workload, {"pod-template-hash": revision})
@@ -142,9 +145,9 @@ class Simulator:
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         name = f"{workload['metadata']['name']}-{digest}"
         label = name if kind is CONTROLLER_REVISION else digest
-        if self.server.find(kind, self.namespace, name) is None:
+        if self.server.stored(kind, self.namespace, name) is None:
             labels = workload["spec"]["selector"]["matchLabels"]
-            known = self.server.all(kind, self.namespace, ",".join(f"{k}={v}" for k, v in labels.items()))
+            known = self.server.seen(kind, self.namespace, ",".join(f"{k}={v}" for k, v in labels.items()))
             number = len(known) + 1
             meta = self._meta(name, {**labels, "pod-template-hash": digest})
             meta["annotations"] = {"deployment.kubernetes.io/revision": str(number)}
@@ -153,17 +156,15 @@ class Simulator:
         return label
 
     def _observed(self, kind: Kind, workload: JSON, revision: str) -> None:
+        name = workload["metadata"]["name"]
+        ready = sum(_ready(p) for p in self._pods(name))
         generation = workload["metadata"]["generation"]
-
-        ready = sum(_ready(p) for p in self.pods(workload["metadata"]["name"]))
-
-        def seen(obj: JSON) -> None:
-            obj["status"] |= {"observedGeneration": generation, "updateRevision": revision, "readyReplicas": ready}
-
-        self.server.edit(kind, self.namespace, workload["metadata"]["name"], seen)
+        now = {"observedGeneration": generation, "updateRevision": revision, "readyReplicas": ready}
+        if not now.items() <= workload["status"].items():
+            self.server.edit(kind, self.namespace, name, lambda obj: obj["status"].update(now))
 
     def _kubelet(self, name: str, now: datetime) -> None:
-        for pod in self.pods(name):
+        for pod in self._pods(name):
             uid, pod_name = pod["metadata"]["uid"], pod["metadata"]["name"]
             if "deletionTimestamp" in pod["metadata"]:
                 since = self._ending.setdefault(uid, now)
@@ -172,7 +173,8 @@ class Simulator:
                 continue
             hangs = uid in self.broken and (now - self.broken[uid]).total_seconds() >= self.unready_after
             ready = self._age_of(pod) >= self.startup and not hangs
-            self.server.edit(POD, self.namespace, pod_name, lambda p, ready=ready: _set_ready(p, ready))
+            if ready != _ready(pod):
+                self.server.edit(POD, self.namespace, pod_name, lambda p, ready=ready: _set_ready(p, ready))
 
     def _age_of(self, pod: JSON) -> float:
         assert self._now is not None
@@ -204,13 +206,15 @@ class Simulator:
         self.server.edit(POD, self.namespace, pod, lambda p: p["metadata"].update(deletionTimestamp="2026-01-01T00:00:00Z"))
 
     def _endpoints(self) -> None:
-        for service in self.server.all(SERVICE, self.namespace):
+        for service in self.server.seen(SERVICE, self.namespace):
             name = service["metadata"]["name"]
-            ready = [{"addresses": [p["status"]["podIP"]]} for p in self.pods(name) if _ready(p)]
-            if self.server.find(ENDPOINT_SLICE, self.namespace, name) is None:
+            ready = [{"addresses": [p["status"]["podIP"]]} for p in self._pods(name) if _ready(p)]
+            known = self.server.stored(ENDPOINT_SLICE, self.namespace, name)
+            if known is None:
                 meta = self._meta(name, {"kubernetes.io/service-name": name})
                 self.server.put(ENDPOINT_SLICE, {"metadata": meta, "endpoints": ready})
-            self.server.edit(ENDPOINT_SLICE, self.namespace, name, lambda s, ready=ready: s.update(endpoints=ready))
+            elif known["endpoints"] != ready:
+                self.server.edit(ENDPOINT_SLICE, self.namespace, name, lambda s, ready=ready: s.update(endpoints=ready))
 
     def _meta(self, name: str, labels: dict[str, str] | None = None) -> dict[str, Any]:
         return {"name": name, "namespace": self.namespace, "labels": labels or {}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 
@@ -29,6 +30,7 @@ class Reference:
         return ".".join(part for part in (self.root, self.name, self.key) if part)
 
 
+@functools.lru_cache(maxsize=1024)
 def references(expression: str) -> tuple[Reference, ...]:
     """All of an expression that parses, each once, in the order of their names; texts and comments name nothing."""
     code = _NO_CODE.sub("''", _INDEX.sub(r".\2", expression))
