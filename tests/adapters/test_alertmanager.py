@@ -18,7 +18,7 @@ from docuquery_operator.adapters.alertmanager import AlertmanagerRest
 from docuquery_operator.api.common import format_time
 from docuquery_operator.api.stack import Stack
 from docuquery_operator.controllers.silencer import OrphanScan
-from docuquery_operator.domain.silences import Seen
+from docuquery_operator.domain.maintenance.silences import Seen
 from docuquery_operator.ports import MAINTENANCE_WINDOW, STACK, AlertmanagerTarget
 from tests.controllers.test_maintenance_window import put, seen
 from tests.controllers.test_silences import EFFECTS, finalizers, lived, with_alertmanager

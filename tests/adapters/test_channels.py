@@ -14,7 +14,7 @@ import pytest
 from docuquery_operator.adapters.channels import CHANNELS, SystemChannels
 from docuquery_operator.adapters.clock import SystemClock
 from docuquery_operator.api.common import Severity
-from docuquery_operator.domain.messages import Message
+from docuquery_operator.domain.paging.messages import Message
 from docuquery_operator.ports import Receipt
 from tests.fakes.sinks import KEY, ROUTING, MailSink, Sinks, certificate
 
@@ -250,6 +250,6 @@ def test_every_channel_of_the_api_has_its_adapter() -> None:
     from typing import get_args
 
     from docuquery_operator.api.communication import ChannelName
-    from docuquery_operator.domain.sending import LIMITS
+    from docuquery_operator.domain.paging.sending import LIMITS
 
     assert set(CHANNELS) == set(get_args(ChannelName)) == set(LIMITS)

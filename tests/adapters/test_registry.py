@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from docuquery_operator.adapters.registry import OciRegistry
-from docuquery_operator.domain.images import Image, parsed
+from docuquery_operator.domain.workloads.images import Image, parsed
 
 pytestmark = pytest.mark.timeout(20)
 OLD, PLATFORM = (f"sha256:{c * 64}" for c in "ad")

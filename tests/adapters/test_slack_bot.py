@@ -11,9 +11,9 @@ import pytest
 
 from docuquery_operator.adapters.channels import SystemChannels
 from docuquery_operator.adapters.clock import SystemClock
-from docuquery_operator.domain.buttons import Button
-from docuquery_operator.domain.messages import Message
-from docuquery_operator.domain.threads import RECEIPT
+from docuquery_operator.domain.paging.buttons import Button
+from docuquery_operator.domain.paging.messages import Message
+from docuquery_operator.domain.paging.threads import RECEIPT
 from docuquery_operator.ports import Receipt
 from tests.adapters.test_channels import MESSAGE, TIMEOUT, secret
 from tests.fakes.sinks import Sinks, certificate

@@ -14,8 +14,8 @@ import pytest
 from aiohttp import web
 
 from docuquery_operator.adapters.slack_reply import SlackReply
-from docuquery_operator.domain.buttons import Button
-from docuquery_operator.domain.replies import REASONS, reason
+from docuquery_operator.domain.paging.buttons import Button
+from docuquery_operator.domain.paging.replies import REASONS, reason
 from docuquery_operator.ports import INCIDENT, JSON
 from docuquery_operator.web.receiver import slack as receiver_slack
 from docuquery_operator.web.receiver.app import Receiver, serve

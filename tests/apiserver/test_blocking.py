@@ -18,7 +18,7 @@ from docuquery_operator.catalogue.actions.block_clients import keep_blocks
 from docuquery_operator.catalogue.base import Round
 from docuquery_operator.catalogue.enforcers import ENFORCERS
 from docuquery_operator.controllers.blocks import BlockKeeper
-from docuquery_operator.domain.blocklists import DENY_LIST, HELD, UNTIL
+from docuquery_operator.domain.remedies.blocklists import DENY_LIST, HELD, UNTIL
 from docuquery_operator.ports import DEPLOYMENT, INGRESS, NETWORK_POLICY, STACK, Ports
 from tests.apiserver.conftest import Place
 from tests.fakes.clock import ManualClock

@@ -25,8 +25,8 @@ JSON_LINE = re.compile(
 
 def ours(path: str) -> tuple[int, dict[str, int]]:
     """Everything that the runbook is told: also who is refused, retries, folded paths."""
-    from docuquery_operator.domain.log_reader import LogReader
-    from docuquery_operator.domain.traffic import report
+    from docuquery_operator.domain.traffic.figures import report
+    from docuquery_operator.domain.traffic.log_reader import LogReader
 
     reader = LogReader()
     with open(path, "rb", buffering=0) as file:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from docuquery_operator.domain.watchdog import LEASE_NAME
+from docuquery_operator.domain.detection.watchdog import LEASE_NAME
 from docuquery_operator.web.receiver.settings import ReceiverSettings
 from tests.chart.helm import NAMESPACE, RELEASE, Object, of_kind, render
 

@@ -18,7 +18,7 @@ from docuquery_operator.ports import INCIDENT, STACK, Key
 from tests.fakes.backup_rig import NIGHTLY, SPEC, BackupRig
 from tests.fakes.movers import Fate
 from tests.fakes.rig import NAMESPACE
-from tests.unit.domain.test_rails import candidate
+from tests.unit.domain.rails.test_rails import candidate
 
 # Each lives through hours or days of a simulated world; two seconds are for units.
 pytestmark = pytest.mark.timeout(240)

@@ -8,7 +8,7 @@ import pytest
 
 from docuquery_operator.catalogue.probes import PROBES
 from docuquery_operator.controllers.blocks import BEGINS_WITHIN
-from docuquery_operator.domain.blocklists import DENY_LIST, HELD
+from docuquery_operator.domain.remedies.blocklists import DENY_LIST, HELD
 from docuquery_operator.ports import INCIDENT, INGRESS, JSON, NETWORK_POLICY, POD, RUNBOOK, STACK, Key
 from tests.controllers.test_detector import Watch
 from tests.fakes.faults import Faults

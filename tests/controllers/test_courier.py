@@ -14,8 +14,8 @@ import pytest
 from docuquery_operator.api.common import Severity
 from docuquery_operator.controllers.courier import Courier
 from docuquery_operator.controllers.lane import HELD_FOR, QUIET_AT_ONCE, Letter
-from docuquery_operator.domain.messages import Message
-from docuquery_operator.domain.sending import LIMITS
+from docuquery_operator.domain.paging.messages import Message
+from docuquery_operator.domain.paging.sending import LIMITS
 from docuquery_operator.ports import INCIDENT, SECRET, Key, Ports, Receipt
 from tests.fakes.rig import NAMESPACE, Rig
 

@@ -11,7 +11,7 @@ import pytest
 from docuquery_operator.api.stack import Stack
 from docuquery_operator.controllers.daily_sampler import FROM_HOUR, DailySampler
 from docuquery_operator.controllers.stack import StackController
-from docuquery_operator.domain import samples
+from docuquery_operator.domain.upkeep import samples
 from docuquery_operator.ports import CONFIG_MAP, MAINTENANCE_WINDOW, STACK, Key, Unavailable
 from tests.controllers.test_capacity_plan import SAMPLES, planned, world
 from tests.fakes.faults import Faults, KilledError

@@ -9,7 +9,7 @@ import pytest
 
 from docuquery_operator.catalogue.tasks import optimize_collections, verify_backups
 from docuquery_operator.domain.backups.checks import CHECK_AGAIN
-from docuquery_operator.domain.task_outcome import TaskOutcome
+from docuquery_operator.domain.maintenance.task_outcome import TaskOutcome
 from docuquery_operator.ports import BACKUP_JOB, Key
 from tests.controllers.test_qdrant import UNINDEXED, forgotten_index, rig_with_qdrant
 from tests.fakes.backup_rig import NIGHTLY, BackupRig

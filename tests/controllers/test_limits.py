@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from docuquery_operator.catalogue.probes import PROBES
-from docuquery_operator.domain import temporary
+from docuquery_operator.domain.remedies import temporary
 from docuquery_operator.ports import DEPLOYMENT, JSON, RUNBOOK
 from tests.controllers.test_detector import Watch
 from tests.fakes.rig import NAMESPACE, VERIFY, Rig, condition, steps

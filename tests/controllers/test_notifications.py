@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from docuquery_operator.domain.messages import Message
+from docuquery_operator.domain.paging.messages import Message
 from docuquery_operator.ports import INCIDENT, JSON, SECRET, Key, Receipt
 from tests.fakes.faults import Faults
 from tests.fakes.ports import ChannelState

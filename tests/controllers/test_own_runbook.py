@@ -16,7 +16,7 @@ from docuquery_operator.catalogue.base import ProbeContext, Round
 from docuquery_operator.catalogue.probes import PROBES
 from docuquery_operator.cli.lint import lint_document
 from docuquery_operator.controllers.runbook import RunbookController
-from docuquery_operator.domain import temporary
+from docuquery_operator.domain.remedies import temporary
 from docuquery_operator.ports import (
     CLAIM,
     HORIZONTAL_POD_AUTOSCALER,

@@ -8,7 +8,7 @@ import pytest
 
 from docuquery_operator.api.common import format_time
 from docuquery_operator.controllers.stack import StackController
-from docuquery_operator.domain.temporary import KEY
+from docuquery_operator.domain.remedies.temporary import KEY
 from docuquery_operator.ports import DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER, JSON, LEASE, STACK, Key
 from tests.fakes.faults import Faults
 from tests.fakes.rig import NAMESPACE, Rig, condition, steps

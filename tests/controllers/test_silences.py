@@ -11,7 +11,7 @@ import pytest
 from docuquery_operator.api.stack import Stack
 from docuquery_operator.controllers.maintenance_window import MaintenanceWindowController
 from docuquery_operator.controllers.silencer import OrphanScan
-from docuquery_operator.domain.silences import FINALIZER, SLICE
+from docuquery_operator.domain.maintenance.silences import FINALIZER, SLICE
 from docuquery_operator.ports import MAINTENANCE_WINDOW, SERVICE, STACK, Conflict
 from tests.controllers.test_maintenance_window import KEY, put, seen
 from tests.fakes.alertmanager import SilencesInMemory

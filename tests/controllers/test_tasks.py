@@ -16,8 +16,8 @@ from docuquery_operator.catalogue.tasks.base import Heavy, JobWanted, Light, Tas
 from docuquery_operator.controllers.maintenance_window import MaintenanceWindowController
 from docuquery_operator.controllers.task_runner import TaskRunner
 from docuquery_operator.domain.backups.manifest import Document
+from docuquery_operator.domain.maintenance.task_outcome import Finding, Series, Table, TaskOutcome
 from docuquery_operator.domain.reports.kept import outcomes
-from docuquery_operator.domain.task_outcome import Finding, Series, Table, TaskOutcome
 from docuquery_operator.ports import (
     BACKUP_JOB,
     CONFIG_MAP,

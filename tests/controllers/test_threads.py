@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from docuquery_operator.domain.buttons import Button
-from docuquery_operator.domain.messages import Message
+from docuquery_operator.domain.paging.buttons import Button
+from docuquery_operator.domain.paging.messages import Message
 from docuquery_operator.ports import INCIDENT, SECRET, STACK, Receipt
 from tests.fakes.rig import NAMESPACE, Rig, steps
 

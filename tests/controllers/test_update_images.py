@@ -13,8 +13,8 @@ from docuquery_operator.catalogue.tasks import update_images
 from docuquery_operator.catalogue.tasks.base import TaskContext
 from docuquery_operator.controllers.ledgers import ledger_of
 from docuquery_operator.controllers.task_targets import TaskTargets
-from docuquery_operator.domain.images import Image, images_of, record_of
-from docuquery_operator.domain.task_outcome import TaskOutcome
+from docuquery_operator.domain.maintenance.task_outcome import TaskOutcome
+from docuquery_operator.domain.workloads.images import Image, images_of, record_of
 from docuquery_operator.ports import DEPLOYMENT, JSON, POD, STACK, STATEFUL_SET, Conflict, TagAnswer, Unavailable
 from tests.fakes.faults import Faults, KilledError
 from tests.fakes.rig import NAMESPACE, Rig

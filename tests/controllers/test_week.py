@@ -14,7 +14,7 @@ from docuquery_operator.api.maintenance_window import TaskType
 from docuquery_operator.catalogue.tasks.base import Light, TaskContext
 from docuquery_operator.controllers.maintenance_window import MaintenanceWindowController
 from docuquery_operator.controllers.task_runner import TaskRunner
-from docuquery_operator.domain.task_outcome import TaskOutcome
+from docuquery_operator.domain.maintenance.task_outcome import TaskOutcome
 from docuquery_operator.ports import CONFIG_MAP, MAINTENANCE_WINDOW, Conflict, Key, Transient
 from tests.controllers.test_silences import with_alertmanager
 from tests.fakes.alertmanager import SilencesInMemory

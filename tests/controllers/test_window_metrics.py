@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from docuquery_operator.domain.window_figures import TaskFigures
+from docuquery_operator.domain.maintenance.window_figures import TaskFigures
 from docuquery_operator.ports import MAINTENANCE_WINDOW
 from tests.controllers.test_tasks import KEY, Story
 from tests.fakes.rig import NAMESPACE

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from docuquery_operator.domain.silences import Seen
+from docuquery_operator.domain.maintenance.silences import Seen
 from docuquery_operator.ports import Alertmanager, AlertmanagerTarget, Clock
 from tests.fakes.faults import Faults
 

@@ -11,8 +11,8 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 
 from docuquery_operator.domain.backups.figures import BackupFigures
-from docuquery_operator.domain.messages import Message
-from docuquery_operator.domain.window_figures import TaskEnd, WindowFigures
+from docuquery_operator.domain.maintenance.window_figures import TaskEnd, WindowFigures
+from docuquery_operator.domain.paging.messages import Message
 from docuquery_operator.ports import (
     BODY_LIMIT,
     JSON,

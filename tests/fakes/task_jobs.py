@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from docuquery_operator.api.common import format_time
 from docuquery_operator.domain.backups.report import Result
-from docuquery_operator.domain.task_outcome import TaskOutcome
+from docuquery_operator.domain.maintenance.task_outcome import TaskOutcome
 from docuquery_operator.ports import CONFIG_MAP, JOB, JSON, POD
 from tests.fakes.cluster import FakeServer
 

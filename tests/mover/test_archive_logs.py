@@ -18,8 +18,8 @@ import zstandard
 
 from docuquery_operator.domain.backups.manifest import ObjectEntry
 from docuquery_operator.domain.backups.report import Result, parsed
-from docuquery_operator.domain.task_outcome import TaskOutcome
-from docuquery_operator.domain.task_requests import LogStore, RotateRequest
+from docuquery_operator.domain.maintenance.task_outcome import TaskOutcome
+from docuquery_operator.domain.maintenance.task_requests import LogStore, RotateRequest
 from docuquery_operator.mover.contracts import MoverError, silent
 from docuquery_operator.mover.logs import work
 from docuquery_operator.mover.logs.archive import FOLDER, LogLayout

@@ -16,7 +16,7 @@ import pytest
 import zstandard
 
 from docuquery_operator.domain.backups.report import Result, parsed
-from docuquery_operator.domain.task_requests import RotateRequest
+from docuquery_operator.domain.maintenance.task_requests import RotateRequest
 from docuquery_operator.mover.contracts import silent
 from docuquery_operator.mover.logs import journal, space
 from docuquery_operator.mover.logs.rotate import LeftAloneError, expired, logs_in, rotate

@@ -11,9 +11,9 @@ from typing import Any
 from docuquery_operator.api.maintenance_window import TaskType
 from docuquery_operator.catalogue.tasks import TASKS, resource_usage
 from docuquery_operator.catalogue.tasks.base import Light
+from docuquery_operator.domain.maintenance.task_outcome import TaskOutcome
 from docuquery_operator.domain.reports import maintenance as reports
 from docuquery_operator.domain.reports.maintenance_parts import Report
-from docuquery_operator.domain.task_outcome import TaskOutcome
 from docuquery_operator.ports import (
     CLAIM,
     POD,

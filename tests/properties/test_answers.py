@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from docuquery_operator.api.common import format_time
-from docuquery_operator.domain.buttons import Button
+from docuquery_operator.domain.paging.buttons import Button
 from docuquery_operator.ports import INCIDENT, JSON
 from docuquery_operator.ports.speaker import Silence
 from docuquery_operator.web.receiver.answers import Answers

@@ -7,7 +7,7 @@ import ipaddress
 from hypothesis import given
 from hypothesis import strategies as st
 
-from docuquery_operator.domain.blocking import Client, Rules, choose, why_not
+from docuquery_operator.domain.remedies.blocking import Client, Rules, choose, why_not
 
 V4 = st.ip_addresses(v=4)
 V6 = st.ip_addresses(v=6)

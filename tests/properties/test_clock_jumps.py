@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from docuquery_operator.api.maintenance_window import MaintenanceWindow
-from docuquery_operator.domain.maintenance import decide, open_span
+from docuquery_operator.domain.maintenance.openings import decide, open_span
 from docuquery_operator.domain.schedules import instants_between, schedule_of
 from tests.properties.test_maintenance import BEGIN, window
 

@@ -33,9 +33,9 @@ from docuquery_operator.api.incident import (
 from docuquery_operator.api.runbook import StepSpec
 from docuquery_operator.api.stack import Component, Endpoint, Healing, Stack, StackSpec, WorkloadRef
 from docuquery_operator.catalogue.runbooks import shipped
-from docuquery_operator.domain.bounds import STATUS_LIMIT
-from docuquery_operator.domain.causes import Diagnosis, Verdict
-from docuquery_operator.domain.healing import IDLE, Plan, decide
+from docuquery_operator.domain.diagnosis.causes import Diagnosis, Verdict
+from docuquery_operator.domain.incidents.bounds import STATUS_LIMIT
+from docuquery_operator.domain.incidents.healing import IDLE, Plan, decide
 from docuquery_operator.domain.ledger import Attempt, Ledger
 from docuquery_operator.domain.world import (
     Effect,

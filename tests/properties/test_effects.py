@@ -11,8 +11,8 @@ from docuquery_operator.api.common import LocalRef, ObjectMeta, Severity
 from docuquery_operator.api.incident import Incident, IncidentSpec, IncidentStatus
 from docuquery_operator.api.maintenance_window import MaintenanceWindow
 from docuquery_operator.api.stack import Stack
-from docuquery_operator.domain.effects import muted, paged_as, quiets
-from docuquery_operator.domain.healing import decide
+from docuquery_operator.domain.incidents.healing import decide
+from docuquery_operator.domain.maintenance.effects import muted, paged_as, quiets
 from docuquery_operator.domain.world import Delivery, World
 
 BEGIN = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)

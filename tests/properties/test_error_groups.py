@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from docuquery_operator.domain.error_groups import BUCKETS, LONGEST_LINE, MOST, ErrorGroups, ErrorReader
-from docuquery_operator.domain.fingerprints import fingerprint, is_error, sample_of
+from docuquery_operator.domain.upkeep.error_groups import BUCKETS, LONGEST_LINE, MOST, ErrorGroups, ErrorReader
+from docuquery_operator.domain.upkeep.fingerprints import fingerprint, is_error, sample_of
 
 SINCE = datetime(2026, 11, 29, 2, tzinfo=UTC)
 UNTIL = SINCE + timedelta(hours=1)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from docuquery_operator.api.common import Severity, delta
 from docuquery_operator.api.communication import Communication
 from docuquery_operator.api.incident import Acknowledged, AckState, EscalationEntry
-from docuquery_operator.domain import escalation, people
+from docuquery_operator.domain.paging import escalation, people
 
 START = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 TALK = Communication()

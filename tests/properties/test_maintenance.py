@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from docuquery_operator.api.maintenance_window import MaintenanceWindow
-from docuquery_operator.domain.maintenance import decide, open_span
+from docuquery_operator.domain.maintenance.openings import decide, open_span
 from docuquery_operator.domain.schedules import instants_between, schedule_of
 
 BEGIN = datetime(2026, 10, 20, tzinfo=UTC)

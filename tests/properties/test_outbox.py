@@ -14,9 +14,9 @@ from docuquery_operator.api.common import HealMode, LocalRef, ObjectMeta, Severi
 from docuquery_operator.api.communication import Communication
 from docuquery_operator.api.incident import Acknowledged, Incident, IncidentSpec, IncidentStatus, Phase, ResolvedByHand
 from docuquery_operator.api.stack import Healing, Stack, StackSpec
-from docuquery_operator.domain.bounds import STATUS_LIMIT
-from docuquery_operator.domain.healing import decide
-from docuquery_operator.domain.messages import KINDS, Message, message
+from docuquery_operator.domain.incidents.bounds import STATUS_LIMIT
+from docuquery_operator.domain.incidents.healing import decide
+from docuquery_operator.domain.paging.messages import KINDS, Message, message
 from docuquery_operator.domain.world import Delivery, World
 
 START = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)

@@ -25,8 +25,8 @@ from docuquery_operator.api.incident import (
     Times,
 )
 from docuquery_operator.api.stack import Stack, StackSpec
-from docuquery_operator.domain.buttons import VALUE_LIMIT, Button
-from docuquery_operator.domain.messages import KINDS, Message, message, together
+from docuquery_operator.domain.paging.buttons import VALUE_LIMIT, Button
+from docuquery_operator.domain.paging.messages import KINDS, Message, message, together
 from tests.fakes.sinks import checked_change, checked_pagerduty, checked_slack
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)

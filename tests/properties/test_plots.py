@@ -11,9 +11,9 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from docuquery_operator.domain.maintenance.task_outcome import Series
 from docuquery_operator.domain.reports.plots import Event, Limit, bar_plot, line_plot, twin
 from docuquery_operator.domain.reports.scales import figure, nice_step, time_axis, value_axis
-from docuquery_operator.domain.task_outcome import Series
 
 ANY_FLOAT = st.one_of(
     st.none(), st.floats(), st.floats(-5, 5), st.sampled_from([math.nan, math.inf, -math.inf, 1e308, -1e308, 5e-324])

@@ -8,8 +8,8 @@ from datetime import date, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from docuquery_operator.domain import samples
-from docuquery_operator.domain.samples import DAYS, KEYS, Samples
+from docuquery_operator.domain.upkeep import samples
+from docuquery_operator.domain.upkeep.samples import DAYS, KEYS, Samples
 
 KEY = st.sampled_from([f"{c}/{w}" for c in ("api", "postgres", "redis") for w in ("bytes", "cpu", "clients")])
 VALUES = st.dictionaries(KEY, st.floats(allow_nan=True, allow_infinity=True), max_size=6)

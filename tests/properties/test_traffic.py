@@ -10,10 +10,19 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from docuquery_operator.domain.access_log import learn, parse_line
-from docuquery_operator.domain.frequent import KEPT, MOST, Frequent
-from docuquery_operator.domain.log_reader import LogReader
-from docuquery_operator.domain.traffic import BUCKETS, NOBODY, REPEATS_KEPT, Repeats, Timeline, Traffic, merged, report
+from docuquery_operator.domain.traffic.access_log import learn, parse_line
+from docuquery_operator.domain.traffic.figures import (
+    BUCKETS,
+    NOBODY,
+    REPEATS_KEPT,
+    Repeats,
+    Timeline,
+    Traffic,
+    merged,
+    report,
+)
+from docuquery_operator.domain.traffic.frequent import KEPT, MOST, Frequent
+from docuquery_operator.domain.traffic.log_reader import LogReader
 
 START = datetime(2026, 11, 25, 4, 0, tzinfo=UTC)
 ODD = ['a "quoted" agent', "ends with,", "back\\slash", "ключ", "", "-", "{}", "x" * 300, "a,b}{", "tab\there"]

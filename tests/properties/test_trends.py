@@ -9,8 +9,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from docuquery_operator.domain import trends
-from docuquery_operator.domain.trends import LEAST_DAYS, LEAST_SAMPLES, NEWEST, Z, trend_of
+from docuquery_operator.domain.upkeep import trends
+from docuquery_operator.domain.upkeep.trends import LEAST_DAYS, LEAST_SAMPLES, NEWEST, Z, trend_of
 
 VALUES = st.lists(st.integers(-(10**9), 10**9).map(float), min_size=LEAST_SAMPLES, max_size=40)
 

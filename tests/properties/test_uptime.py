@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from docuquery_operator.api.stack import ComponentState, ComponentStatus, ComponentUptime
-from docuquery_operator.domain import uptime
+from docuquery_operator.domain.detection import uptime
 
 BEGIN = datetime(2026, 11, 20, 21, 30, 0, 250_000, tzinfo=UTC)
 SPAN = 12 * 3600

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from docuquery_operator.domain.windows import Scrape, Window, increase, quantile
+from docuquery_operator.domain.traffic.counters import Scrape, Window, increase, quantile
 
 START = datetime(2026, 11, 25, 4, 0, tzinfo=UTC)
 EVERY = timedelta(seconds=15)

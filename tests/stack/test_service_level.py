@@ -21,7 +21,7 @@ from docuquery_operator.api.stack import Stack as Watched
 from docuquery_operator.catalogue import prometheus
 from docuquery_operator.catalogue.base import ProbeContext, Round
 from docuquery_operator.catalogue.probes import PROBES
-from docuquery_operator.domain.http_metrics import Figures
+from docuquery_operator.domain.traffic.http_metrics import Figures
 from docuquery_operator.ports import DEPLOYMENT, ENDPOINT_SLICE, POD, SERVICE
 from tests.fakes.cluster import FakeCluster, FakeServer
 from tests.fakes.rig import Rig

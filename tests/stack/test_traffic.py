@@ -25,7 +25,7 @@ from docuquery_operator.adapters.redis_keys import ScannedKeys
 from docuquery_operator.api.stack import Stack as StackObject
 from docuquery_operator.catalogue.runbooks import shipped
 from docuquery_operator.controllers.prober import Observation, StackProber
-from docuquery_operator.domain.parameters import resolve
+from docuquery_operator.domain.diagnosis.parameters import resolve
 from docuquery_operator.ports import DEPLOYMENT, POD, SERVICE, STACK, STATEFUL_SET, Ports
 from tests.fakes.clock import ManualClock
 from tests.fakes.cluster import FakeCluster, FakeServer

@@ -7,7 +7,9 @@ from datetime import timedelta
 from pathlib import Path
 
 from docuquery_operator.api.alerts import ALERTS_KEPT, Watchdog
-from docuquery_operator.domain import alerts, detection, intake, replies
+from docuquery_operator.domain.detection import faults
+from docuquery_operator.domain.incidents import alerts, intake
+from docuquery_operator.domain.paging import replies
 from docuquery_operator.web.receiver import app, pagerduty, payload, signatures, slack, store
 from docuquery_operator.web.receiver.metrics import ReceiverMetrics
 
@@ -44,7 +46,7 @@ def test_every_outcome_is_explained() -> None:
 
 def test_the_figures_in_the_text() -> None:
     assert f"up to {ALERTS_KEPT} alerts" in PAGE
-    assert (detection.REFIRE_WITHIN, "within 30 minutes" in PAGE) == (timedelta(minutes=30), True)
+    assert (faults.REFIRE_WITHIN, "within 30 minutes" in PAGE) == (timedelta(minutes=30), True)
     assert (alerts.PATIENCE, "after 15 minutes" in PAGE) == (timedelta(minutes=15), True)
     assert (intake.LATE_WITHIN, "five minutes after its end" in PAGE) == (timedelta(minutes=5), True)
     assert (signatures.OLDEST_SECONDS, signatures.AHEAD_SECONDS) == (300.0, 60.0)

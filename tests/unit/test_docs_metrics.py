@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from docuquery_operator.domain.backups.figures import BackupFigures
-from docuquery_operator.domain.window_figures import TaskEnd, TaskFigures, WindowFigures
+from docuquery_operator.domain.maintenance.window_figures import TaskEnd, TaskFigures, WindowFigures
 from docuquery_operator.ports import Key
 from docuquery_operator.runtime.backup_metrics import BackupMetrics
 from docuquery_operator.runtime.metrics import OperatorMetrics

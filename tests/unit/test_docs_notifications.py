@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import get_args
 
 from docuquery_operator.api.communication import AckExpiry, ChannelName, Communication
-from docuquery_operator.domain.messages import KINDS
-from docuquery_operator.domain.outbox import CHANNEL_FAILURE, FALLBACK, TRIES
-from docuquery_operator.domain.sending import LIMITS
+from docuquery_operator.domain.paging.messages import KINDS
+from docuquery_operator.domain.paging.outbox import CHANNEL_FAILURE, FALLBACK, TRIES
+from docuquery_operator.domain.paging.sending import LIMITS
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "notifications.md").read_text()
 

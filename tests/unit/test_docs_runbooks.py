@@ -14,7 +14,7 @@ from docuquery_operator.api.runbook import Runbook
 from docuquery_operator.catalogue.actions import ACTIONS
 from docuquery_operator.catalogue.probes import PROBES
 from docuquery_operator.cli.catalogue import tables
-from docuquery_operator.domain.causes import judge
+from docuquery_operator.domain.diagnosis.causes import judge
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PAGE = (CHECKOUT / "docs" / "runbooks.md").read_text(encoding="utf-8")

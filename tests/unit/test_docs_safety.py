@@ -16,13 +16,16 @@ from docuquery_operator.api.stack import Budget, Healing
 from docuquery_operator.catalogue.actions import ACTIONS
 from docuquery_operator.catalogue.actions.scale_workload import LONGEST, SHORTEST, ScaleParameters
 from docuquery_operator.controllers.evidence import COLLECT_SECONDS
-from docuquery_operator.domain import approvals, bounds, detection, lifecycle, rails, scaling
-from docuquery_operator.domain.expressions import MACROS_ALLOWED
+from docuquery_operator.domain import rails
+from docuquery_operator.domain.detection import faults
+from docuquery_operator.domain.diagnosis.expressions import MACROS_ALLOWED
+from docuquery_operator.domain.incidents import approvals, bounds, lifecycle
 from docuquery_operator.domain.ledger import LEASE_FOR
+from docuquery_operator.domain.paging.sending import LIMITS
 from docuquery_operator.domain.rails import candidate, past, target
+from docuquery_operator.domain.remedies import scaling
 from docuquery_operator.domain.reports.incident import EVIDENCE_LIMIT
-from docuquery_operator.domain.rollout import MOST_AT_ONCE
-from docuquery_operator.domain.sending import LIMITS
+from docuquery_operator.domain.workloads.rollout import MOST_AT_ONCE
 from docuquery_operator.domain.world import Risk
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -82,7 +85,7 @@ def test_the_figures_are_those_of_the_code() -> None:
         "7": ", ".join(str(m) for m in past.BACKOFF_MINUTES) + " min",
         "8": f"{past.BREAKER_FAILURES} in a row: {_words(past.BREAKER_OPEN)}",
         "9": f"{failed} not healed or {every} of any outcome in {_words(past.RECURRENCE_WINDOW)}",
-        "10": f"{detection.STORM_ROOTS} stores, released after {_words(detection.STORM_OVER)} in which all are well",
+        "10": f"{faults.STORM_ROOTS} stores, released after {_words(faults.STORM_OVER)} in which all are well",
         "11": StepSpec(action="restartWorkload").timeout,
         "12": f"1 pod, then {MOST_AT_ONCE}%",
         "13": f"{Detection().failures} rounds, `Stack.spec.detection`",

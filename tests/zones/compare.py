@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from docuquery_operator.api.maintenance_window import MaintenanceWindow
-from docuquery_operator.domain.maintenance import decide, open_span
+from docuquery_operator.domain.maintenance.openings import decide, open_span
 from docuquery_operator.domain.schedules import Schedule, upcoming
 from tests.zones.second import openings, shown
 

@@ -11,8 +11,8 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
+from ..domain.maintenance.silences import Seen
 from ..domain.redaction import redact
-from ..domain.silences import Seen
 from ..ports import AlertmanagerTarget
 
 BODY_LIMIT = 4 * 1024 * 1024

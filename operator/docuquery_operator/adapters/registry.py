@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from ..domain.images import DIGEST, DOCKER_HUB, DOCKER_REGISTRY, Image
+from ..domain.workloads.images import DIGEST, DOCKER_HUB, DOCKER_REGISTRY, Image
 from ..ports import TagAnswer
 
 ACCEPT = ", ".join(

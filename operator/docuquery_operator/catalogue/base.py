@@ -14,7 +14,7 @@ from pydantic.alias_generators import to_camel
 from ..api.incident import Step
 from ..api.runbook import StepSpec
 from ..api.stack import Component, Stack
-from ..domain.causes import Findings
+from ..domain.diagnosis.causes import Findings
 from ..domain.world import Effect, PlannedStep, Refusal, Risk
 from ..ports import Ports
 

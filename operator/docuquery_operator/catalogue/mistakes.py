@@ -10,9 +10,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from ..api.runbook import CauseSpec, RunbookSpec, StepSpec
-from ..domain import parameters
-from ..domain.expressions import ExpressionError, compile_expression
-from ..domain.references import Reference, references
+from ..domain.diagnosis import parameters
+from ..domain.diagnosis.expressions import ExpressionError, compile_expression
+from ..domain.diagnosis.references import Reference, references
 from .actions import ACTIONS
 from .base import Parameters
 from .probes import PROBES

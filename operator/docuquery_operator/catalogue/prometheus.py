@@ -11,10 +11,10 @@ from urllib.parse import quote
 
 from ..api.detection import LABEL_PATTERN, PrometheusServer
 from ..api.stack import Component, ComponentType, Endpoint, WorkloadRef
-from ..domain import http_metrics
-from ..domain.http_metrics import DURATIONS, OWN_PATHS, PATH_LABELS, REQUESTS, STATUS_LABELS, Figures, Key
-from ..domain.metrics_text import countable
-from ..domain.windows import Grown
+from ..domain.traffic import http_metrics
+from ..domain.traffic.counters import Grown
+from ..domain.traffic.http_metrics import DURATIONS, OWN_PATHS, PATH_LABELS, REQUESTS, STATUS_LABELS, Figures, Key
+from ..domain.traffic.metrics_text import countable
 from . import shared
 from .base import Round
 

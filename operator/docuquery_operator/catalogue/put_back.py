@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..api.incident import Step
-from ..domain import temporary
+from ..domain.remedies import temporary
 from ..domain.world import Effect, EffectState
 from ..ports import Kind, Ports
 

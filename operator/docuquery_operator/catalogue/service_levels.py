@@ -14,13 +14,13 @@ from datetime import datetime, timedelta
 from ..api.common import seconds
 from ..api.detection import Thresholds
 from ..api.stack import Component, Stack
-from ..domain import http_metrics, synthetic
-from ..domain.http_metrics import Key
-from ..domain.metrics_text import MetricsError
-from ..domain.pods import PodFacts
-from ..domain.synthetic import Attempt
-from ..domain.thresholds import LEAVE_AFTER, Held, Judged, Level, Reading, held, judge, words
-from ..domain.windows import Grown, Window
+from ..domain.detection.thresholds import LEAVE_AFTER, Held, Judged, Level, Reading, held, judge, words
+from ..domain.traffic import http_metrics, synthetic
+from ..domain.traffic.counters import Grown, Window
+from ..domain.traffic.http_metrics import Key
+from ..domain.traffic.metrics_text import MetricsError
+from ..domain.traffic.synthetic import Attempt
+from ..domain.workloads.pods import PodFacts
 from ..ports import ApiError
 from . import prometheus, shared
 from .base import Round

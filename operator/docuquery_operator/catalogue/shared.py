@@ -11,7 +11,7 @@ from typing import Any
 from ..api.common import ObjectMeta, SecretRef
 from ..api.incident import Step
 from ..api.stack import CelerySettings, Component, ComponentType, Endpoint, Stack, StackSpec, WorkloadRef
-from ..domain.pods import PodFacts, owned, pod_facts
+from ..domain.workloads.pods import PodFacts, owned, pod_facts
 from ..ports import (
     CONTROLLER_REVISION,
     ENDPOINT_SLICE,

@@ -12,8 +12,8 @@ from ..api.runbook import CauseSpec, RunbookSpec, StepSpec
 from ..catalogue.mistakes import expressions, gives
 from ..catalogue.probes import PROBES
 from ..catalogue.shared import ALIASES
+from ..domain.diagnosis.references import references
 from ..domain.rails import LADDER_TIME
-from ..domain.references import references
 
 Found = tuple[str, str]
 STORES = {"PostgreSQL", "Redis", "Qdrant"}

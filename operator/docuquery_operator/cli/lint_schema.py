@@ -13,7 +13,7 @@ from ..api.common import LIST_MAP_KEYS, PRESERVE, VALIDATIONS
 from ..api.crd import schema_of
 from ..api.runbook import Runbook
 from ..catalogue.mistakes import among
-from ..domain.expressions import rule_holds
+from ..domain.diagnosis.expressions import rule_holds
 
 Found = tuple[str, str]
 _KNOWN = ("apiVersion", "kind", "metadata", "spec", "status")

@@ -16,8 +16,8 @@ from ..catalogue.actions.block_clients import keep_blocks, rules_of
 from ..catalogue.base import Round
 from ..catalogue.enforcers import ENFORCERS
 from ..catalogue.surroundings import known_addresses
-from ..domain import blocklists
-from ..domain.blocking import why_not
+from ..domain.remedies import blocklists
+from ..domain.remedies.blocking import why_not
 from ..ports import INCIDENT, INGRESS, JSON, NETWORK_POLICY, STACK, ApiError, Conflict, Key, Ports, Transient
 
 LOOK_SECONDS = 15.0

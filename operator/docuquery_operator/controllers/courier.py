@@ -12,9 +12,9 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from ..domain.messages import together
-from ..domain.outbox import TRIES
-from ..domain.sending import LIMITS, SHARED, Pace
+from ..domain.paging.messages import together
+from ..domain.paging.outbox import TRIES
+from ..domain.paging.sending import LIMITS, SHARED, Pace
 from ..domain.world import Delivery
 from ..ports import SECRET, ApiError, Key, Ports, Receipt
 from .lane import Lane, Letter, Parcel

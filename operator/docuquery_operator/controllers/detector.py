@@ -1,4 +1,4 @@
-"""Opens an Incident when the symptom of a runbook shows on a Stack; what that means is decided in domain/detection.py."""
+"""Opens an Incident when a runbook's symptom shows on a Stack; what that means is decided in domain/detection/faults.py."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ..catalogue.base import Round
 from ..catalogue.probes.celery import WINDOW_SECONDS, CeleryFailures
 from ..catalogue.probes.service_level import ServiceLevelProbe
 from ..catalogue.service_levels import lag_seconds
-from ..domain import parameters
-from ..domain.causes import Diagnosis
-from ..domain.detection import GRACE, KnownIncident, Opening, Raising, Suspicion, number_of, openings, raisings
-from ..domain.healing import FIRST_CAUSE
-from ..domain.references import references
-from ..domain.thresholds import Level
+from ..domain.detection.faults import GRACE, KnownIncident, Opening, Raising, Suspicion, number_of, openings, raisings
+from ..domain.detection.thresholds import Level
+from ..domain.diagnosis import parameters
+from ..domain.diagnosis.causes import Diagnosis
+from ..domain.diagnosis.references import references
+from ..domain.incidents.healing import FIRST_CAUSE
 from ..ports import INCIDENT, JSON, STACK, Conflict, Ports
 from .gather import Gatherer
 from .prober import StackProber

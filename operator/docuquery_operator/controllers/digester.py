@@ -9,9 +9,9 @@ from pydantic import ValidationError
 from ..api.communication import ChannelName
 from ..api.maintenance_window import MaintenanceWindow, MaintenanceWindowStatus
 from ..api.stack import Stack
-from ..domain import digest
-from ..domain.digest import DigestPlan
-from ..domain.draft import News
+from ..domain.incidents.draft import News
+from ..domain.maintenance import digest
+from ..domain.maintenance.digest import DigestPlan
 from ..ports import INCIDENT, JSON, Key, Ports
 from .courier import Courier
 from .lane import Letter

@@ -11,11 +11,12 @@ from ..api.incident import Incident, IncidentStatus
 from ..api.stack import Component, ComponentType, Stack
 from ..catalogue import shared
 from ..catalogue.base import Round
-from ..domain import review, watched
-from ..domain.pods import PodFacts
+from ..domain.detection import watched
+from ..domain.detection.watched import Ring
+from ..domain.incidents import review
 from ..domain.reports.incident import capped_evidence, report_json, report_markdown
 from ..domain.reports.review import review_page, window
-from ..domain.watched import Ring
+from ..domain.workloads.pods import PodFacts
 from ..ports import CONFIG_MAP, EVENT, JSON, ApiError, Conflict, Ports
 
 COLLECT_SECONDS = 10.0

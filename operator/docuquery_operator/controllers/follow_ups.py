@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..api.incident import Incident, IncidentStatus, Phase
-from ..domain.review import open_actions
+from ..domain.incidents.review import open_actions
 from ..ports import Key
 
 Place = tuple[str, str, str]

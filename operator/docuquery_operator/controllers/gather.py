@@ -19,13 +19,14 @@ from ..catalogue import shared
 from ..catalogue.actions import ACTIONS
 from ..catalogue.base import PlanContext, Round, undoable
 from ..catalogue.runbooks import problem_of, shipped
-from ..domain import effects, maintenance, parameters
 from ..domain.backups.occupied import replaces
-from ..domain.lifecycle import WATCHDOG_SILENT
-from ..domain.outbox import CHANNEL_FAILURE, excluded
-from ..domain.pods import foreign_rollout
-from ..domain.rollout import gap, restarted_at, share
-from ..domain.verification import to_put_back
+from ..domain.diagnosis import parameters
+from ..domain.incidents.lifecycle import WATCHDOG_SILENT
+from ..domain.incidents.verification import to_put_back
+from ..domain.maintenance import effects, openings
+from ..domain.paging.outbox import CHANNEL_FAILURE, excluded
+from ..domain.workloads.pods import foreign_rollout
+from ..domain.workloads.rollout import gap, restarted_at, share
 from ..domain.world import Effect, EffectState, PlannedStep, Problem, Quiet, Refusal, Risk, Target, World
 from ..ports import (
     MAINTENANCE_WINDOW,
@@ -260,7 +261,7 @@ class Gatherer:
 
     async def _blocking(self, stack: Stack, incident_type: str, fresh: bool = True) -> Mapping[str, str]:
         found = await self._windows(stack.metadata.namespace, fresh)
-        return maintenance.blocking(found, stack.metadata.name, incident_type, self._ports.clock.now())
+        return openings.blocking(found, stack.metadata.name, incident_type, self._ports.clock.now())
 
     async def _restoring(self, stack: Stack) -> str:
         """The RestoreJob that replaces the Stack's data just now."""

@@ -15,11 +15,11 @@ from ..api.stack import Stack
 from ..catalogue.actions import ACTIONS
 from ..catalogue.base import undoable
 from ..domain import rails
-from ..domain.healing import AT_ONCE, Plan, decide
+from ..domain.incidents.healing import AT_ONCE, Plan, decide
+from ..domain.incidents.review import digest
+from ..domain.incidents.settled import settled
 from ..domain.ledger import Attempt
 from ..domain.patching import merge_patch
-from ..domain.review import digest
-from ..domain.settled import settled
 from ..domain.world import EffectState, Problem, World
 from ..ports import INCIDENT, JSON, STACK, Key, Ports, Transient
 from .courier import Courier

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from ..domain.messages import Message
-from ..domain.sending import LARGEST, Pace, may_join, silent
+from ..domain.paging.messages import Message
+from ..domain.paging.sending import LARGEST, Pace, may_join, silent
 from ..ports import Key
 
 # What wakes nobody need not wait for the answer to the one before.

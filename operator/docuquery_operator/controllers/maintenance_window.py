@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pydantic import ValidationError
 
 from ..api.maintenance_window import MaintenanceWindow, MaintenanceWindowStatus
-from ..domain import maintenance, silences, tasks
+from ..domain.maintenance import openings, silences, tasks
+from ..domain.maintenance.window_figures import ended, figures_of
 from ..domain.patching import merge_patch
-from ..domain.window_figures import ended, figures_of
 from ..ports import JSON, MAINTENANCE_WINDOW, STACK, Key, Ports
 from .courier import Courier
 from .digester import Digester, with_digest
@@ -56,7 +56,7 @@ class MaintenanceWindowController:
         world = await self._tasks.world(window)
         silenced = await self._silencer.look(window, stack)
         now = self._ports.clock.now()
-        plan = maintenance.decide(window, components, now)
+        plan = openings.decide(window, components, now)
         work = tasks.decide(window, plan.status, world, now)
         quiet = silences.decide(window, work.status, silenced, now)
         told, digested = await self._digester.plan(key, window, quiet.status, stack, now)

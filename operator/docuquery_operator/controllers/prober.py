@@ -20,9 +20,9 @@ from ..catalogue import shared
 from ..catalogue.base import ProbeContext, Round
 from ..catalogue.probes import PROBES, celery
 from ..catalogue.service_levels import ServiceLevel, service_level
-from ..domain.causes import Findings, Verdict, judge
-from ..domain.components import judge_component
-from ..domain.watched import Ring
+from ..domain.detection.components import judge_component
+from ..domain.detection.watched import Ring
+from ..domain.diagnosis.causes import Findings, Verdict, judge
 from ..domain.world import Neighbour, Streak
 from ..ports import ApiError, Ports
 

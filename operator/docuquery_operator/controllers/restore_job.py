@@ -12,12 +12,12 @@ from ..api.stack import ComponentType, Stack
 from ..api.work import Work
 from ..catalogue import shared
 from ..catalogue.base import Round
-from ..domain.approvals import CREATED_BY
 from ..domain.backups import restore_requests, restores
 from ..domain.backups.facts import Chosen, JobFacts, JobState, RestorePlanned, RestoreWorld
 from ..domain.backups.jobs import Order, Owner
 from ..domain.backups.request import RestoreRequest, Server
 from ..domain.backups.requests import component_of
+from ..domain.incidents.approvals import CREATED_BY
 from ..domain.patching import merge_patch
 from ..domain.world import Problem
 from ..ports import BACKUP_JOB, JSON, RESTORE_JOB, Key, Ports, Refused, Transient

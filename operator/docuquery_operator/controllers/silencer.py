@@ -13,8 +13,8 @@ from ..api.maintenance_window import MaintenanceWindow
 from ..api.stack import Component, ComponentType, Endpoint, Stack, WorkloadRef
 from ..catalogue import shared
 from ..catalogue.base import Round
-from ..domain import silences
-from ..domain.silences import FINALIZER, SilenceFacts, SilencePlan
+from ..domain.maintenance import silences
+from ..domain.maintenance.silences import FINALIZER, SilenceFacts, SilencePlan
 from ..ports import JSON, MAINTENANCE_WINDOW, AlertmanagerTarget, ApiError, Key, Ports, Transient
 
 TIMEOUT = 3.0

@@ -9,10 +9,11 @@ from pydantic import ValidationError
 
 from ..api.backup_job import BackupJob
 from ..api.stack import ComponentState, ComponentStatus, LastBackup, Stack, StackStatus
-from ..domain import effects, short_faults
 from ..domain.backups.figures import last_backup
-from ..domain.components import component_statuses, service_level_condition, stack_conditions
-from ..domain.detection import storm_brake
+from ..domain.detection import short_faults
+from ..domain.detection.components import component_statuses, service_level_condition, stack_conditions
+from ..domain.detection.faults import storm_brake
+from ..domain.maintenance import effects
 from ..domain.patching import merge_patch
 from ..domain.world import Neighbour
 from ..ports import BACKUP_JOB, INCIDENT, JSON, STACK, Key, Ports

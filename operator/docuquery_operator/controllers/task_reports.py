@@ -6,9 +6,9 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from ..api.maintenance_window import MaintenanceWindow, TaskResult
+from ..domain.maintenance.task_outcome import TaskOutcome
+from ..domain.maintenance.tasks import opening_of, report_name
 from ..domain.reports import kept
-from ..domain.task_outcome import TaskOutcome
-from ..domain.tasks import opening_of, report_name
 from ..ports import CONFIG_MAP, Conflict, Ports, Refused
 
 log = logging.getLogger(__name__)

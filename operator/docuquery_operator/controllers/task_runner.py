@@ -22,8 +22,8 @@ from ..catalogue.tasks.base import Heavy, JobWanted, Light, TaskContext, TaskKin
 from ..domain.backups.facts import JobFacts, JobState
 from ..domain.backups.jobs import Order, Owner
 from ..domain.backups.occupied import TASK_STORES
-from ..domain.task_outcome import TaskOutcome
-from ..domain.tasks import At, TaskFacts, TasksPlan, TasksWorld, held_by, task_of, unfinished
+from ..domain.maintenance.task_outcome import TaskOutcome
+from ..domain.maintenance.tasks import At, TaskFacts, TasksPlan, TasksWorld, held_by, task_of, unfinished
 from ..ports import MAINTENANCE_WINDOW, STACK, ApiError, Key, Ports, Refused, Transient
 from .backup_reads import BackupReader
 from .movers import Movers

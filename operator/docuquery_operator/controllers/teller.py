@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from ..api.common import Severity, format_time
 from ..api.communication import ChannelName
 from ..api.incident import Incident, IncidentStatus, Notification, Phase
-from ..domain.messages import message
-from ..domain.outbox import CHANNEL, CHANNEL_FAILURE, excluded
+from ..domain.paging.messages import message
+from ..domain.paging.outbox import CHANNEL, CHANNEL_FAILURE, excluded
 from ..domain.world import World
 from ..ports import INCIDENT, JSON, Conflict, Key, Ports
 from .courier import Courier

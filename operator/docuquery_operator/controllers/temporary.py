@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..api.stack import Stack
-from ..domain import temporary
 from ..domain.names import label_of
+from ..domain.remedies import temporary
 from ..ports import (
     DEPLOYMENT,
     HORIZONTAL_POD_AUTOSCALER,

@@ -1,4 +1,4 @@
-"""When a Stack was last looked at, for domain/uptime.py, which counts."""
+"""When a Stack was last looked at, for domain/detection/uptime.py, which counts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from ..api.stack import ComponentStatus, ComponentUptime
-from ..domain import uptime
+from ..domain.detection import uptime
 from ..ports import Key, Ports
 
 

@@ -13,8 +13,8 @@ from ..api.alerts import Watchdog
 from ..api.common import Severity, delta, format_time
 from ..api.incident import Incident, Phase
 from ..api.stack import Stack
-from ..domain.lifecycle import WATCHDOG_SILENT
-from ..domain.watchdog import LEASE_NAME, entry, heard, key_of, silent
+from ..domain.detection.watchdog import LEASE_NAME, entry, heard, key_of, silent
+from ..domain.incidents.lifecycle import WATCHDOG_SILENT
 from ..ports import INCIDENT, JSON, LEASE, Conflict, Key, Ports
 
 SHARE, LONGEST = 8, timedelta(seconds=30)

@@ -11,9 +11,9 @@ from typing import Any
 from ..api.common import Severity
 from ..api.runbook import RunbookSpec, StepSpec
 from ..api.stack import Stack
-from .causes import Verdict
+from .detection.thresholds import Level
+from .diagnosis.causes import Verdict
 from .ledger import Ledger
-from .thresholds import Level
 
 
 class Risk(StrEnum):

@@ -20,8 +20,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from ..domain.backups.report import Result
 from ..domain.backups.request import AnyRequest, BackupRequest, CatalogueRequest, RestoreRequest, VerifyRequest
-from ..domain.task_outcome import TaskOutcome
-from ..domain.task_requests import AnyTaskRequest, RotateRequest, UpkeepRequest
+from ..domain.maintenance.task_outcome import TaskOutcome
+from ..domain.maintenance.task_requests import AnyTaskRequest, RotateRequest, UpkeepRequest
 from .clock import now
 from .contracts import MoverError
 from .leaving import leave

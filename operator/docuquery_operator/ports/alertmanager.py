@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ..domain.silences import Seen
+from ..domain.maintenance.silences import Seen
 
 
 @dataclass(frozen=True)

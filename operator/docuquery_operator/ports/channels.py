@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..domain.messages import Message
+from ..domain.paging.messages import Message
 
 
 @dataclass(frozen=True)

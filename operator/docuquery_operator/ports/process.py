@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from ..domain.backups.figures import BackupFigures
-from ..domain.window_figures import TaskEnd, WindowFigures
+from ..domain.maintenance.window_figures import TaskEnd, WindowFigures
 from .cluster import JSON, Kind
 
 

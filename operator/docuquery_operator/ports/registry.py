@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..domain.images import Image
+from ..domain.workloads.images import Image
 
 
 @dataclass(frozen=True)

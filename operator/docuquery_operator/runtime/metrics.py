@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from ..domain.backups.figures import BackupFigures
-from ..domain.window_figures import TaskEnd, WindowFigures
+from ..domain.maintenance.window_figures import TaskEnd, WindowFigures
 from ..ports import Clock, Key
 from .backup_metrics import BackupMetrics
 from .window_metrics import WindowMetrics

@@ -8,7 +8,7 @@ from datetime import datetime
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from ..domain.window_figures import WindowFigures
+from ..domain.maintenance.window_figures import WindowFigures
 
 OBJECT = ("namespace", "window")
 TASK = (*OBJECT, "type")

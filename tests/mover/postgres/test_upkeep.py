@@ -16,8 +16,8 @@ import pytest
 
 from docuquery_operator.domain.backups.report import parsed
 from docuquery_operator.domain.backups.request import Server
-from docuquery_operator.domain.task_outcome import TaskOutcome
-from docuquery_operator.domain.task_requests import UpkeepRequest
+from docuquery_operator.domain.maintenance.task_outcome import TaskOutcome
+from docuquery_operator.domain.maintenance.task_requests import UpkeepRequest
 from docuquery_operator.mover.contracts import silent
 from docuquery_operator.mover.postgres.upkeep import upkeep
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from docuquery_operator.domain.ledger import Attempt, Ledger
 from docuquery_operator.domain.rails import first_refusal
-from tests.unit.domain.test_rails import attempt, candidate, ledger
+from tests.unit.domain.rails.test_rails import attempt, candidate, ledger
 
 NOW = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
 MINE = Attempt("a1", NOW, "restartWorkload", "ProcessDown", "me")

@@ -14,12 +14,12 @@ from docuquery_operator.api.incident import Incident
 from docuquery_operator.api.stack import ComponentState, ComponentStatus, Healing, Stack, StackSpec
 from docuquery_operator.controllers.evidence import name_of
 from docuquery_operator.controllers.ledgers import label_of, lease_name
-from docuquery_operator.domain.components import MISSING, component_statuses, stack_conditions
-from docuquery_operator.domain.expressions import ExpressionError, compile_expression, holds
+from docuquery_operator.domain.detection.components import MISSING, component_statuses, stack_conditions
+from docuquery_operator.domain.diagnosis.expressions import ExpressionError, compile_expression, holds
 from docuquery_operator.domain.rails import first_refusal
 from docuquery_operator.domain.rails.past import target_budget
 from docuquery_operator.domain.world import Neighbour
-from tests.unit.domain.test_rails import candidate
+from tests.unit.domain.rails.test_rails import candidate
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 YEAR = timedelta(days=366)

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from docuquery_operator.catalogue.probes.http import dependencies
-from docuquery_operator.domain.causes import evidence
+from docuquery_operator.domain.diagnosis.causes import evidence
 from docuquery_operator.domain.redaction import MASK, redact
 from docuquery_operator.domain.reports.incident import EVIDENCE_LIMIT, capped_evidence
 

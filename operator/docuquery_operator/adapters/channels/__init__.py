@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 
-from ...domain.messages import Message
+from ...domain.paging.messages import Message
 from ...domain.redaction import redact
 from ...ports import Clock, Receipt
 from .base import Channel, SetupError

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from ...domain.messages import Message
+from ...domain.paging.messages import Message
 from ...ports import Receipt
 from .base import SetupError, needed
 from .guard import Guard

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from ...domain.messages import Message
+from ...domain.paging.messages import Message
 from ...ports import Receipt
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from email.message import EmailMessage
 from email.policy import SMTP
 
-from ...domain.messages import Message
+from ...domain.paging.messages import Message
 from ...ports import Receipt
 from .base import SetupError, needed
 from .guard import Guard

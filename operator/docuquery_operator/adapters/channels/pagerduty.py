@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ...domain.messages import Message
+from ...domain.paging.messages import Message
 from ...ports import Receipt
 from .base import SetupError, needed
 from .http import Poster

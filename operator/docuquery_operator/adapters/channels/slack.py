@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from ...domain.messages import Message
+from ...domain.paging.messages import Message
 from ...ports import Receipt
 from .base import needed
 from .http import Poster

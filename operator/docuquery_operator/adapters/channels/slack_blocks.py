@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from ...domain.buttons import VALUE_LIMIT
-from ...domain.messages import Message
+from ...domain.paging.buttons import VALUE_LIMIT
+from ...domain.paging.messages import Message
 
 SECTION, TEXT, WHOLE = 3000, 2000, 9500
 COLOURS = {"P0": ":red_circle:", "P1": ":large_orange_circle:", "P2": ":large_yellow_circle:", "P3": ":white_circle:"}

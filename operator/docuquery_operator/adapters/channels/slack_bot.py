@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from ...domain.messages import Message
-from ...domain.threads import RECEIPT, receipt
+from ...domain.paging.messages import Message
+from ...domain.paging.threads import RECEIPT, receipt
 from ...ports import Receipt
 from .base import SetupError, needed
 from .http import Poster

@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ...domain.messages import Message
+from ...domain.paging.messages import Message
 from ...ports import Clock, Receipt
 from .base import SetupError, needed
 from .http import Poster

@@ -12,7 +12,7 @@ from ...api.blocking import MOST_ADDRESSES, Block, Blocking, BlockTime, Enforcer
 from ...api.common import seconds
 from ...api.incident import Step
 from ...api.stack import Component, Stack
-from ...domain.blocking import Choice, Client, Rules, choose, why_not
+from ...domain.remedies.blocking import Choice, Client, Rules, choose, why_not
 from ...domain.world import Effect, EffectState, PlannedStep, Refusal, Risk
 from ...ports import STACK, Ports, Transient
 from ..base import Parameters, PlanContext, Round

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from ...api.incident import Step
-from ...domain.cache_keys import clash, work
+from ...domain.remedies.cache_keys import clash, work
 from ...domain.world import Effect, EffectState, PlannedStep, Refusal, Risk
 from ...ports import Ports, RedisTarget, Transient
 from .. import shared

@@ -11,11 +11,11 @@ from pydantic import Field
 from ...api.blocking import BlockTime
 from ...api.common import format_time, seconds
 from ...api.incident import Step
-from ...domain import temporary
-from ...domain.fields import value
-from ...domain.limits import LEAST_FACTOR, MOST_FACTOR, moved, needed
 from ...domain.names import label_of
-from ...domain.pods import ATTEMPT_ANNOTATION, RESTARTED_AT
+from ...domain.remedies import temporary
+from ...domain.remedies.fields import value
+from ...domain.remedies.limits import LEAST_FACTOR, MOST_FACTOR, moved, needed
+from ...domain.workloads.pods import ATTEMPT_ANNOTATION, RESTARTED_AT
 from ...domain.world import Effect, EffectState, PlannedStep, Refusal, Risk
 from ...ports import JSON, WORKLOADS, Conflict, Ports
 from .. import put_back

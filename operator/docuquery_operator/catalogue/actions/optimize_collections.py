@@ -17,7 +17,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from ...api.incident import Step, StepState
-from ...domain.optimisation import former, improved
+from ...domain.remedies.optimisation import former, improved
 from ...domain.world import Effect, EffectState, PlannedStep, Refusal, Risk
 from ...ports import Ports, QdrantCollection, QdrantTarget
 from .. import shared

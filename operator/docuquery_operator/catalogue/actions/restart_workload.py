@@ -7,8 +7,8 @@ from datetime import timedelta
 
 from ...api.common import format_time
 from ...api.incident import Step
-from ...domain.pods import ATTEMPT_ANNOTATION, RESTARTED_AT, PodFacts, attempt_of, owned, pod_facts
-from ...domain.rollout import MOST_AT_ONCE, Rollout, rollout
+from ...domain.workloads.pods import ATTEMPT_ANNOTATION, RESTARTED_AT, PodFacts, attempt_of, owned, pod_facts
+from ...domain.workloads.rollout import MOST_AT_ONCE, Rollout, rollout
 from ...domain.world import Effect, EffectState, PlannedStep, Refusal, Risk
 from ...ports import CONTROLLER_REVISION, JSON, POD, REPLICA_SET, WORKLOADS, Conflict, Ports
 from ..base import Parameters, PlanContext

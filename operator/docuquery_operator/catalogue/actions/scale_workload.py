@@ -11,9 +11,9 @@ from pydantic import Field
 from ...api.common import Duration, seconds
 from ...api.incident import Step
 from ...api.stack import ComponentType
-from ...domain import scaling, temporary
-from ...domain.fields import value
 from ...domain.names import label_of
+from ...domain.remedies import scaling, temporary
+from ...domain.remedies.fields import value
 from ...domain.world import Effect, EffectState, PlannedStep, Refusal, Risk
 from ...ports import HORIZONTAL_POD_AUTOSCALER, JSON, SCALED_OBJECT, WORKLOADS, Kind, Ports
 from .. import put_back

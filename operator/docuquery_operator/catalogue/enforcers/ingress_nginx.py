@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from ...api.blocking import Block
 from ...api.stack import Component
-from ...domain import blocklists
-from ...domain.ownership import git_owner
+from ...domain.remedies import blocklists
+from ...domain.remedies.ownership import git_owner
 from ...ports import INGRESS, JSON, Transient
 from ..base import Round
 from .base import Obstacle

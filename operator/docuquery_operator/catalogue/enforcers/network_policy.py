@@ -14,8 +14,8 @@ from typing import Any
 from ...api.blocking import Block
 from ...api.common import API_VERSION
 from ...api.stack import Component
-from ...domain import blocklists
-from ...domain.netpol import matches
+from ...domain.remedies import blocklists
+from ...domain.workloads.netpol import matches
 from ...ports import JSON, NETWORK_POLICY, Transient
 from .. import shared
 from ..base import Round

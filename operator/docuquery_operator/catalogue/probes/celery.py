@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from ...domain import celery
-from ...domain.celery import Past, Seen
-from ...domain.pods import PodFacts
+from ...domain.workloads import celery
+from ...domain.workloads.celery import Past, Seen
+from ...domain.workloads.pods import PodFacts
 from ...ports import Batch, CeleryFacts, CeleryTarget, TaskResult, Waiting
 from .. import shared
 from ..base import ProbeContext

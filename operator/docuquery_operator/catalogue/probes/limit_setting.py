@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ...api.stack import RateLimitSettings
-from ...domain import temporary
-from ...domain.limits import number, setting
-from ...domain.ownership import owner_of
+from ...domain.remedies import temporary
+from ...domain.remedies.limits import number, setting
+from ...domain.remedies.ownership import owner_of
 from .. import shared
 from ..base import ProbeContext
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...api.stack import Component
-from ...domain.netpol import Peer, blocked_by
+from ...domain.workloads.netpol import Peer, blocked_by
 from ...ports import JSON, NETWORK_POLICY
 from .. import shared
 from ..base import ProbeContext, Round

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ...domain.pods import limit_of
+from ...domain.workloads.pods import limit_of
 from ...ports import QdrantCollection, QdrantFacts, QdrantTarget
 from .. import shared
 from ..base import ProbeContext

@@ -12,10 +12,10 @@ from datetime import timedelta
 from typing import Any
 
 from ...api.stack import Component, RateLimitSettings
-from ...domain import rate_limits, refusals
-from ...domain.metrics_text import MetricsError
-from ...domain.pods import PodFacts
-from ...domain.windows import Scrape, Window
+from ...domain.traffic import rate_limits, refusals
+from ...domain.traffic.counters import Scrape, Window
+from ...domain.traffic.metrics_text import MetricsError
+from ...domain.workloads.pods import PodFacts
 from ...ports import CONFIG_MAP, JSON, KeyCount
 from .. import shared
 from ..base import ProbeContext, Round

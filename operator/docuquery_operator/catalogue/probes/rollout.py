@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...domain.pods import foreign_rollout
+from ...domain.workloads.pods import foreign_rollout
 from .. import shared
 from ..base import ProbeContext
 

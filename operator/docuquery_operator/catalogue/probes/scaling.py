@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...domain.scaling import autoscaler_of, keda_name, scaling_finding
+from ...domain.remedies.scaling import autoscaler_of, keda_name, scaling_finding
 from ...ports import HORIZONTAL_POD_AUTOSCALER, SCALED_OBJECT
 from .. import shared
 from ..base import ProbeContext

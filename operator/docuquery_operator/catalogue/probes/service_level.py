@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...domain.http_metrics import Figures
-from ...domain.windows import Quantile
+from ...domain.traffic.counters import Quantile
+from ...domain.traffic.http_metrics import Figures
 from .. import resources
 from ..base import ProbeContext
 from ..service_levels import ServiceLevel, service_level

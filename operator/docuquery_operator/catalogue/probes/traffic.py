@@ -6,11 +6,11 @@ import asyncio
 from contextlib import aclosing
 from typing import Any
 
-from ...domain.log_reader import LogReader
-from ...domain.pod_log import PodLog, Stamped, window
-from ...domain.pods import PodFacts
-from ...domain.rate_limits import internal
-from ...domain.traffic import report
+from ...domain.traffic.figures import report
+from ...domain.traffic.log_reader import LogReader
+from ...domain.traffic.pod_log import PodLog, Stamped, window
+from ...domain.traffic.rate_limits import internal
+from ...domain.workloads.pods import PodFacts
 from ...ports import ApiError
 from .. import shared
 from ..base import ProbeContext, Round

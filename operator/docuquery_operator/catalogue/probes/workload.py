@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...domain.pods import workload_finding
+from ...domain.workloads.pods import workload_finding
 from .. import shared
 from ..base import ProbeContext
 

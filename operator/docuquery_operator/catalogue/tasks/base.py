@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from ...api.maintenance_window import MaintenanceWindow, Task, TaskType
 from ...api.stack import Stack
 from ...domain.backups.manifest import Document
-from ...domain.task_outcome import TaskOutcome
+from ...domain.maintenance.task_outcome import TaskOutcome
 from ...domain.world import Neighbour, Refusal
 from ...ports import JSON, Ports
 

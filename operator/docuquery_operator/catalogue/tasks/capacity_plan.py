@@ -9,12 +9,12 @@ from datetime import date
 from ...api.common import delta
 from ...api.maintenance_window import CapacityPlanTask, TaskType
 from ...api.stack import Component, ComponentType
-from ...domain import capacity
-from ...domain.capacity import Forecast, forecast
-from ...domain.measures import Measured
+from ...domain.maintenance.task_outcome import Cell, Series, TaskOutcome
 from ...domain.reports.maintenance import thinned
-from ...domain.samples import Samples
-from ...domain.task_outcome import Cell, Series, TaskOutcome
+from ...domain.upkeep import capacity
+from ...domain.upkeep.capacity import Forecast, forecast
+from ...domain.upkeep.measures import Measured
+from ...domain.upkeep.samples import Samples
 from .base import Light, TaskContext, parameters
 from .looking import components_of, round_of
 from .measuring import measured

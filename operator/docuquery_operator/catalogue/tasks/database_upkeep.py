@@ -8,8 +8,8 @@ from ...api.common import SecretRef, seconds
 from ...api.maintenance_window import AnalyzeTablesTask, TaskType, VacuumDatabaseTask
 from ...api.stack import Component, ComponentType
 from ...domain.backups.request import Server
-from ...domain.task_outcome import TaskOutcome
-from ...domain.task_requests import UpkeepRequest
+from ...domain.maintenance.task_outcome import TaskOutcome
+from ...domain.maintenance.task_requests import UpkeepRequest
 from .. import shared
 from ..base import Round
 from .base import Heavy, JobWanted, TaskContext, parameters

@@ -11,9 +11,9 @@ from datetime import datetime
 
 from ...api.common import delta, format_time
 from ...api.maintenance_window import ErrorRateTask, TaskType
-from ...domain.error_groups import ErrorGroups, ErrorReader, Group, share
-from ...domain.pods import PodFacts
-from ...domain.task_outcome import Finding, Rank, Table, TaskOutcome
+from ...domain.maintenance.task_outcome import Finding, Rank, Table, TaskOutcome
+from ...domain.upkeep.error_groups import ErrorGroups, ErrorReader, Group, share
+from ...domain.workloads.pods import PodFacts
 from ...ports import ApiError
 from .. import shared
 from ..base import Round

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...api.maintenance_window import TaskType
-from ...domain.task_outcome import Finding, Table, TaskOutcome
+from ...domain.maintenance.task_outcome import Finding, Table, TaskOutcome
 from ...domain.world import Neighbour
 from .base import Light, TaskContext
 

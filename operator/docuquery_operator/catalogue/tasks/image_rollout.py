@@ -8,8 +8,8 @@ from dataclasses import replace
 from ...api.common import format_time
 from ...api.incident import Step
 from ...api.stack import Component
-from ...domain.images import DONE, RECORD, ROLLING, UNDOING, UNDONE, Record, containers_with, images_of
-from ...domain.pods import ATTEMPT_ANNOTATION, RESTARTED_AT
+from ...domain.workloads.images import DONE, RECORD, ROLLING, UNDOING, UNDONE, Record, containers_with, images_of
+from ...domain.workloads.pods import ATTEMPT_ANNOTATION, RESTARTED_AT
 from ...domain.world import EffectState
 from ...ports import JSON, WORKLOADS, ApiError, Conflict, Transient, Unavailable
 from ..actions.restart_workload import RestartWorkload

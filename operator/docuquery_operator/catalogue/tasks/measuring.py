@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ...api.stack import Component, ComponentType
-from ...domain.measures import Measure, Measured, PodUse, of_pods
-from ...domain.pods import PodFacts, pod_facts
+from ...domain.upkeep.measures import Measure, Measured, PodUse, of_pods
+from ...domain.workloads.pods import PodFacts, pod_facts
 from ...ports import CLAIM, JSON, POD_METRICS, ApiError
 from .. import shared
 from ..base import ProbeContext, Round

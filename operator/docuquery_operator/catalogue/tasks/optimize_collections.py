@@ -10,7 +10,7 @@ from ...api.incident import Step, StepState
 from ...api.maintenance_window import OptimizeCollectionsTask, TaskType
 from ...api.runbook import StepSpec
 from ...api.stack import Component, ComponentType
-from ...domain.task_outcome import Finding, Table, TaskOutcome
+from ...domain.maintenance.task_outcome import Finding, Table, TaskOutcome
 from ...domain.world import EffectState, PlannedStep
 from .. import shared
 from ..actions.optimize_collections import OptimizeCollections

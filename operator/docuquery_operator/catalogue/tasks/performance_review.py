@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from ...api.common import seconds
 from ...api.maintenance_window import ReviewTask, TaskType
 from ...api.stack import Component, ComponentType
+from ...domain.maintenance.task_outcome import Cell, Finding, Series, Table, TaskOutcome
 from ...domain.reports.maintenance_parts import RANKS
-from ...domain.task_outcome import Cell, Finding, Series, Table, TaskOutcome
 from . import review_api, review_stores
 from .base import Light, TaskContext, parameters
 from .looking import components_of, round_of

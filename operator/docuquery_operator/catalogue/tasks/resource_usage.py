@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 from ...api.maintenance_window import TaskType
-from ...domain.measures import Measured, findings, measure_table, pod_table, told
-from ...domain.task_outcome import TaskOutcome
+from ...domain.maintenance.task_outcome import TaskOutcome
+from ...domain.upkeep.measures import Measured, findings, measure_table, pod_table, told
 from ...ports import ApiError, Transient
 from .base import Light, TaskContext
 from .looking import components_of, round_of

@@ -12,16 +12,16 @@ from typing import Any
 from ...api.common import seconds
 from ...api.detection import Thresholds
 from ...api.stack import Component
-from ...domain import http_metrics, rate_limits
-from ...domain.http_metrics import Figures, Key
-from ...domain.log_reader import LogReader
-from ...domain.metrics_text import MetricsError
-from ...domain.pod_log import Stamped
-from ...domain.pods import PodFacts
-from ...domain.task_outcome import Cell, Finding, Rank, Series, Table
-from ...domain.thresholds import Reading, judge, percent, quantile_words
-from ...domain.traffic import Timeline, merged, report
-from ...domain.windows import Grown, Quantile
+from ...domain.detection.thresholds import Reading, judge, percent, quantile_words
+from ...domain.maintenance.task_outcome import Cell, Finding, Rank, Series, Table
+from ...domain.traffic import http_metrics, rate_limits
+from ...domain.traffic.counters import Grown, Quantile
+from ...domain.traffic.figures import Timeline, merged, report
+from ...domain.traffic.http_metrics import Figures, Key
+from ...domain.traffic.log_reader import LogReader
+from ...domain.traffic.metrics_text import MetricsError
+from ...domain.traffic.pod_log import Stamped
+from ...domain.workloads.pods import PodFacts
 from ...ports import ApiError
 from .. import prometheus, shared
 from ..base import ProbeContext, Round

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...api.stack import Component
+from ...domain.maintenance.task_outcome import Cell, Finding, Table
 from ...domain.reports.scales import figure
-from ...domain.task_outcome import Cell, Finding, Table
 from ...ports import DatabaseReview, RedisFacts, Statement
 from .. import shared
 from ..base import ProbeContext, Round

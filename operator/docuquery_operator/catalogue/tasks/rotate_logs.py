@@ -16,8 +16,8 @@ from ...api.maintenance_window import RotateLogsTask, TaskType
 from ...api.stack import Component
 from ...domain.backups.layout import safe_name
 from ...domain.backups.requests import store_secret
-from ...domain.task_outcome import TaskOutcome
-from ...domain.task_requests import LogStore, RotateRequest
+from ...domain.maintenance.task_outcome import TaskOutcome
+from ...domain.maintenance.task_requests import LogStore, RotateRequest
 from ...ports import BACKUP_JOB, JSON, WORKLOADS
 from ..resources import amount
 from .base import Heavy, JobWanted, TaskContext, parameters

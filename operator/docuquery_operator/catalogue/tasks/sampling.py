@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ...api.common import API_VERSION
 from ...api.stack import Stack
-from ...domain import samples
-from ...domain.measures import Measured
-from ...domain.samples import Samples
+from ...domain.upkeep import samples
+from ...domain.upkeep.measures import Measured
+from ...domain.upkeep.samples import Samples
 from ...ports import CONFIG_MAP, JSON, Conflict, Ports, Transient
 
 TRIES = 3

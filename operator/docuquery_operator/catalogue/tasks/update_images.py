@@ -12,11 +12,22 @@ from dataclasses import dataclass, field, replace
 from ...api.common import HealMode, format_time
 from ...api.maintenance_window import TaskType, UpdateImagesTask
 from ...api.stack import Component, ComponentType
-from ...domain.images import DONE, ROLLING, UNDOING, UNDONE, Record, images_of, parsed, record_of, running_digests, short
-from ...domain.ownership import owner_of
-from ...domain.pods import foreign_rollout
+from ...domain.maintenance.task_outcome import Finding, Rank, Table, TaskOutcome
 from ...domain.rails.target import FOREIGN_ROLLOUT
-from ...domain.task_outcome import Finding, Rank, Table, TaskOutcome
+from ...domain.remedies.ownership import owner_of
+from ...domain.workloads.images import (
+    DONE,
+    ROLLING,
+    UNDOING,
+    UNDONE,
+    Record,
+    images_of,
+    parsed,
+    record_of,
+    running_digests,
+    short,
+)
+from ...domain.workloads.pods import foreign_rollout
 from ...ports import JSON, WORKLOADS
 from .. import shared
 from ..actions.restart_workload import RestartWorkload

@@ -12,7 +12,7 @@ from ...api.common import delta, format_time
 from ...api.maintenance_window import TaskType, VerifyBackupsTask
 from ...domain.backups.checks import CHECK_AGAIN, asked_again, checked_since, newest_set
 from ...domain.backups.runs import CHECK_TRIES
-from ...domain.task_outcome import Cell, Finding, Rank, Table, TaskOutcome
+from ...domain.maintenance.task_outcome import Cell, Finding, Rank, Table, TaskOutcome
 from ...ports import BACKUP_JOB, JSON
 from .base import Light, TaskContext, parameters
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from ...api.backup_job import RUNS_KEPT, BackupJob, BackupJobStatus, BackupRun
 from ...api.work import ALARMS_KEPT, Alarm, CatalogueView, Work
 from ..conditions import set_condition
-from ..draft import News
+from ..incidents.draft import News
 from ..schedules import Schedule, schedule_of
 from ..world import Problem
 from . import layout

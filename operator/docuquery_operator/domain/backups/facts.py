@@ -9,7 +9,7 @@ from enum import StrEnum
 from ...api.backup_job import BackupJobStatus
 from ...api.restore_job import RestoreJobStatus
 from ...api.work import Work
-from ..draft import News
+from ..incidents.draft import News
 from ..world import Problem
 from .report import Line, Progress, RestoreStepReport, Result
 

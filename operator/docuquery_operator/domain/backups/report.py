@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from ...api.common import Time
-from ..task_outcome import TaskOutcome
+from ..maintenance.task_outcome import TaskOutcome
 from .manifest import CatalogueEntry, Document, Verdict
 
 

@@ -12,9 +12,9 @@ from typing import Any
 from ...api.common import delta
 from ...api.restore_job import Reconciled, RestoreJob, RestoreJobStatus, RestorePlan, RestoreStep
 from ...api.work import Work
-from ..approvals import CREATED_BY
 from ..conditions import set_condition
-from ..draft import News
+from ..incidents.approvals import CREATED_BY
+from ..incidents.draft import News
 from .facts import JobState, RestorePlanned, RestoreWorld
 from .occupied import REPLACING, WAITING
 from .report import ReconcileReport, RestoreStepReport, Result

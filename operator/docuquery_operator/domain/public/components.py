@@ -9,7 +9,7 @@ from datetime import datetime
 
 from ...api.maintenance_window import MaintenanceWindow
 from ...api.stack import ComponentState, Stack
-from .. import uptime
+from ..detection import uptime
 from .windows import covered
 from .words import STATE_CODES, STATE_SHAPES, STATES, TITLES, clean
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...api.common import Severity
 from ...api.incident import Incident, IncidentStatus, Phase
-from ..outbox import CHANNEL_FAILURE
+from ..paging.outbox import CHANNEL_FAILURE
 from .words import IMPACTS, PHASES, Impact, clean
 
 # A fault without effect on users is nobody's business, unless somebody wrote a message for them.

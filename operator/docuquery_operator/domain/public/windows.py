@@ -9,7 +9,7 @@ from typing import Any
 
 from ...api.common import delta
 from ...api.maintenance_window import MaintenanceWindow
-from ..maintenance import open_span
+from ..maintenance.openings import open_span
 from .incidents import public_id
 from .words import MAINTENANCE_TITLE, WINDOW_TEXTS, WindowState, clean
 

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from ...api.common import HealMode
 from ...api.incident import Step
 from ...api.stack import Stack
-from ..maintenance import WHOLE_STACK
+from ..maintenance.openings import WHOLE_STACK
 from ..world import Refusal, Risk, World
 from . import past, target
 from .candidate import AUTOMATIC_PHASE, Candidate, Check

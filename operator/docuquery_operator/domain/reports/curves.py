@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ..task_outcome import Series
+from ..maintenance.task_outcome import Series
 from .scales import Axis, finite, seconds
 from .svg import WIDTH
 

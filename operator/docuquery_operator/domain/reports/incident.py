@@ -9,8 +9,8 @@ from typing import Any
 
 from ...api.common import format_time
 from ...api.incident import Incident, IncidentStatus, Notification, Step
+from ..incidents.review import REVIEWED, of_this_round
 from ..redaction import redact
-from ..review import REVIEWED, of_this_round
 
 EVIDENCE_LIMIT = 256 * 1024
 

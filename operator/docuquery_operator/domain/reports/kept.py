@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from ...api.common import API_VERSION
 from ...api.maintenance_window import MaintenanceWindow, TaskType
-from ..task_outcome import Finding, Series, Table, TaskOutcome
+from ..maintenance.task_outcome import Finding, Series, Table, TaskOutcome
 from .maintenance import files_of, report_of
 
 KEY_SUFFIX = ".outcome.json"

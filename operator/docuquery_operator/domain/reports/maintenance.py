@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 
+from ..maintenance.task_outcome import Cell, Finding, Rank, Series, Table, TaskOutcome
 from ..redaction import redact
-from ..task_outcome import Cell, Finding, Rank, Series, Table, TaskOutcome
 from .maintenance_page import page
 from .maintenance_parts import RANKS, Ranked, Report, TaskPart
 from .scales import finite, seconds

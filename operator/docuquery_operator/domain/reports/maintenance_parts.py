@@ -8,7 +8,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
 
-from ..task_outcome import Cell, Rank, Series, Table, TaskOutcome
+from ..maintenance.task_outcome import Cell, Rank, Series, Table, TaskOutcome
 from .plots import bar_plot, escaped, line_plot, twin
 from .scales import LARGEST, figure
 

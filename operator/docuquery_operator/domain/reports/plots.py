@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 
-from ..task_outcome import Series, Table
+from ..maintenance.task_outcome import Series, Table
 from .bars import bar_plot
 from .curves import BREADTH, HEIGHT, LEFT, TOP, curve, markers, runs_of, x_of, y_of
 from .scales import Axis, at_second, figure, finite, seconds, short, time_axis, value_axis

@@ -12,10 +12,10 @@ from typing import Any
 from ...api.common import format_time
 from ...api.incident import Incident, IncidentStatus, Notification, Step
 from ...api.review import FollowUp, Review
-from .. import watched
-from ..messages import ANSWERED, in_words
+from ..detection import watched
+from ..incidents.review import due_day, is_written, of_this_round
+from ..paging.messages import ANSWERED, in_words
 from ..redaction import redact
-from ..review import due_day, is_written, of_this_round
 from .frame import head
 from .incident import durations
 from .plots import PLOT_STYLE, Event, escaped, line_plot

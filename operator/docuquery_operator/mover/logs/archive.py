@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from ...domain.backups.layout import Layout, safe_name
 from ...domain.backups.manifest import ObjectEntry, ObjectKind
-from ...domain.task_requests import LogStore
+from ...domain.maintenance.task_requests import LogStore
 from ..chunks import CHUNK, once
 from ..contracts import DamagedError, MoverError, Report
 from ..objects import SetReader, SetWriter

@@ -8,9 +8,9 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ...domain.task_outcome import Finding, Table, TaskOutcome
-from ...domain.task_requests import LogStore, RotateRequest
-from ...domain.upkeep import mib
+from ...domain.maintenance.task_outcome import Finding, Table, TaskOutcome
+from ...domain.maintenance.task_requests import LogStore, RotateRequest
+from ...domain.upkeep.databases import mib
 from ..clock import now
 from ..contracts import MoverError, Report
 from ..store import open_store

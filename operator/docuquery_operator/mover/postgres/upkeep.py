@@ -8,9 +8,9 @@ import time
 from collections import deque
 from pathlib import Path
 
-from ...domain.task_outcome import TaskOutcome
-from ...domain.task_requests import UpkeepRequest
-from ...domain.upkeep import Done, State, TableFacts, Upkeep, outcome_of
+from ...domain.maintenance.task_outcome import TaskOutcome
+from ...domain.maintenance.task_requests import UpkeepRequest
+from ...domain.upkeep.databases import Done, State, TableFacts, Upkeep, outcome_of
 from ..contracts import MoverError, Report
 from . import upkeep_facts
 from .session import Login, Session, connect, login, quoted

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...domain.upkeep import HeldBack, IndexFacts, Looked, TableFacts
+from ...domain.upkeep.databases import HeldBack, IndexFacts, Looked, TableFacts
 from .session import Row, Session
 
 OF_USERS = "n.nspname <> 'information_schema' and n.nspname !~ '^pg_'"

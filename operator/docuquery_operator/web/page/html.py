@@ -9,11 +9,11 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from ...domain.detection.uptime import Day
 from ...domain.public.components import PublicComponent
 from ...domain.public.incidents import PublicIncident
 from ...domain.public.page import Page
 from ...domain.public.words import IMPACT_WORDS, NO_DATA, WINDOW_WORDS, Indicator, WindowState
-from ...domain.uptime import Day
 
 # Without a server, as in an export, only what stands in the document itself can say it; frame-ancestors cannot.
 CSP = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'"

@@ -1,4 +1,4 @@
-"""Answers of people into Incidents: read, decide (domain/replies.py), write conditionally, and again after a conflict."""
+"""Answers of people into Incidents: read, decide (domain/paging/replies.py), write conditionally, again after a conflict."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from ...api.incident import Incident
 from ...api.stack import Stack
-from ...domain.replies import Reply
+from ...domain.paging.replies import Reply
 from ...ports import INCIDENT, JSON, STACK, Cluster, Conflict, Unavailable
 
 TRIES = 8

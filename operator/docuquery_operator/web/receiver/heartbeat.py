@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from ...api.common import delta, format_time
-from ...domain.watchdog import LEASE_NAME, key_of
+from ...domain.detection.watchdog import LEASE_NAME, key_of
 from ...ports import LEASE, Cluster
 from .metrics import ReceiverMetrics
 

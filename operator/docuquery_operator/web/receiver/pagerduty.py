@@ -15,7 +15,7 @@ from typing import Any
 
 from aiohttp import web
 
-from ...domain import replies
+from ...domain.paging import replies
 from ...ports import Clock
 from .answers import Answers
 from .metrics import ReceiverMetrics

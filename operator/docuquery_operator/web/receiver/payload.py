@@ -16,8 +16,8 @@ from typing import Any
 
 from ...api.alerts import FINGERPRINT
 from ...api.common import NAME_PATTERN, TYPE_NAME_PATTERN, Severity
-from ...domain.draft import as_written
-from ...domain.intake import Alert
+from ...domain.incidents.draft import as_written
+from ...domain.incidents.intake import Alert
 from ...domain.redaction import redact
 
 SEVERITIES = {

@@ -19,8 +19,8 @@ from urllib.parse import parse_qs
 from aiohttp import web
 
 from ...api.alerts import SLACK_USER
-from ...domain import replies
-from ...domain.buttons import Button
+from ...domain.paging import replies
+from ...domain.paging.buttons import Button
 from ...ports import Clock
 from ...ports.speaker import Speaker
 from .answers import Answers, Ref

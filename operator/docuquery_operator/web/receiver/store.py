@@ -1,4 +1,4 @@
-"""Alerts into Incidents: read, decide in domain/intake.py, write conditionally, and again where somebody wrote first."""
+"""Alerts into Incidents: read, decide (domain/incidents/intake.py), write conditionally, again after a conflict."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from ...api.incident import Incident
 from ...api.stack import Stack
-from ...domain.intake import Alert, Write, intake
+from ...domain.incidents.intake import Alert, Write, intake
 from ...domain.names import OPENED_BY_LABEL, STACK_LABEL, label_of
 from ...ports import INCIDENT, JSON, STACK, ApiError, Clock, Cluster, Conflict, Refused, Unavailable
 from .heartbeat import Heartbeats

@@ -1,0 +1,1 @@
+"""From findings to a cause: the expressions of runbooks and their parameters."""

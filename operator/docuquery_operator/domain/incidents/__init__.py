@@ -1,0 +1,1 @@
+"""An incident from its opening to its review: what becomes of it in each pass."""

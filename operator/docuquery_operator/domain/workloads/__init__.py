@@ -1,0 +1,1 @@
+"""What the objects and processes of a workload say of it."""
