@@ -163,7 +163,7 @@ class RunbookSpec(ApiModel):
         Expression,
         Field(description="CEL expression that is true while the fault is felt; its end is the proof of healing"),
     ]
-    causes: Annotated[list[CauseSpec], ListMap("name"), Field(max_length=24, description="Causes, first match wins")]
+    causes: Annotated[list[CauseSpec], ListMap("name"), Field(max_length=32, description="Causes, first match wins")]
     verify: Annotated[Verify, Field(description="When a remedy counts as having worked")] = Verify()
 
 

@@ -77,6 +77,7 @@ CASES: list[tuple[str, dict[str, dict[str, Any]]]] = [
     ("ScaledToZero", {"ready": DOWN, "workload": {"wanted": 0, "pods": 0}}),
     ("CrashLoop", {"ready": DOWN, "workload": {"crashLoop": True}}),
     ("OperatorCutOff", {"ready": SILENT, "api": {"qdrant": "up"}}),
+    ("ConnectionRefused", {"ready": DOWN, "api": {"qdrant": "up"}}),
     ("Stalled", {"ready": says("stalled")}),
     ("Stalled", {"ready": behind("stalled"), "workload": {"ready": 0}}),
     ("Unresponsive", {"ready": DOWN}),
