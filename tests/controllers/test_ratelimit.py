@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from collections import Counter
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from docuquery_operator.catalogue.base import ProbeContext
 from docuquery_operator.catalogue.probes import PROBES
-from docuquery_operator.ports import CONFIG_MAP, DEPLOYMENT, POD, HttpAnswer, KeyCount, Unavailable
+from docuquery_operator.ports import CONFIG_MAP, DEPLOYMENT, POD, HttpAnswer, KeyCount, Kind, Unavailable
 from tests.controllers.test_detector import Watch
 from tests.fakes.rig import NAMESPACE, Rig, condition
 
@@ -272,3 +273,35 @@ async def test_counters_of_the_limit_are_counted_in_the_redis_that_the_api_rests
     assert (seen["keys"], seen["atLeast"], seen["clients"]) == (7, True, [{"client": ABUSER, "count": 412}])
     rig.redis.keys = KeyCount(problem="refused")
     assert "keys" not in await finding(rig, "rateLimitKeys", memory)
+
+
+@pytest.mark.parametrize(("refused", "asked"), [(0, False), (1, True)])
+async def test_a_round_reads_each_page_of_counters_once_and_asks_who_is_around_only_where_clients_are_refused(
+    refused: int, asked: bool
+) -> None:
+    it = world()
+    it.rig.edit_stack(lambda s: s["spec"]["components"]["api"].update(blocking={"enforcer": "ApiDenySet"}))
+    pages: Counter[tuple[datetime, str]] = Counter()
+    answer, listed = it.rig.network.http, it.rig.server.all
+    lists: list[str] = []
+
+    def http(host: str, path: str) -> HttpAnswer:
+        if path == "/metrics":
+            pages[it.rig.clock.now(), host] += 1
+        return answer(host, path)
+
+    def every(kind: Kind, namespace: str, selector: str = "") -> Any:
+        if kind is POD and not selector:
+            lists.append(namespace)
+        return listed(kind, namespace, selector)
+
+    it.rig.network.http, it.rig.server.all = http, every  # type: ignore[method-assign]
+    # Until the counters were seen for a while nobody knows that nothing is refused.
+    await it.traffic(30, crowd(20, 1, refused))
+    pages.clear()
+    lists.clear()
+    await it.traffic(60, crowd(20, 1, refused))
+    # The service level counts from the same pages, though not in each round.
+    assert len(pages) >= 10
+    assert set(pages.values()) == {1}
+    assert bool(lists) == asked

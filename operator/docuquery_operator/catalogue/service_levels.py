@@ -26,8 +26,6 @@ from . import prometheus, shared
 from .base import Round
 
 log = logging.getLogger(__name__)
-METRICS_PATH = "/metrics"
-PAGE_LIMIT = 4 * 1024 * 1024
 # A page of this size is parsed beside the event loop.
 LARGE_PAGE = 128 * 1024
 MAX_PODS = 20
@@ -145,11 +143,10 @@ async def _scrape(tracker: _Tracker, round_: Round, component: Component) -> tup
     """Reads the pods' pages into the window: how many spoke of requests, why others did not, and whether they have none."""
     ready = sorted((p for p in await shared.pods(round_, component) if p.ready and p.ip), key=lambda p: p.name)
     pods = ready[:MAX_PODS]
-    port = await shared.pod_port(round_, component)
-    path = component.metrics.path if component.metrics else METRICS_PATH
+    path = shared.metrics_path(component)
     gate = asyncio.Semaphore(PAGES_AT_ONCE)
     own = _own_paths(component)
-    pages = await asyncio.gather(*(_page(round_, gate, p, port, path, own) for p in pods))
+    pages = await asyncio.gather(*(_page(round_, gate, component, p, own) for p in pods))
     found = [(pod, page) for pod, page in zip(pods, pages, strict=True) if isinstance(page, http_metrics.Reading)]
     speaking = [(pod, page) for pod, page in found if page.speaks]
     scrapes = {p.uid: page.scrape(f"{p.uid}/{p.restarts}", p.started) for p, page in speaking}
@@ -164,17 +161,18 @@ async def _scrape(tracker: _Tracker, round_: Round, component: Component) -> tup
 
 
 async def _page(
-    round_: Round, gate: asyncio.Semaphore, pod: PodFacts, port: int, path: str, own: Sequence[str]
+    round_: Round, gate: asyncio.Semaphore, component: Component, pod: PodFacts, own: Sequence[str]
 ) -> http_metrics.Reading | str:
     """One pod's page, or why there is none."""
+    path = shared.metrics_path(component)
     async with gate:
-        answer = await round_.ports.network.http_get(pod.ip, port, path, round_.timeout, PAGE_LIMIT)
+        answer = await shared.metrics_page(round_, component, pod)
         if answer.status in NO_METRICS:
             return http_metrics.Reading({})
         if answer.status != 200:
             return f"{pod.name}: {answer.problem or f'GET {path}: {answer.status}'}"
         if answer.cut:
-            return f"{pod.name}: GET {path} is longer than {PAGE_LIMIT >> 20} MiB"
+            return f"{pod.name}: GET {path} is longer than {shared.METRICS_LIMIT >> 20} MiB"
         try:
             if len(answer.body) > LARGE_PAGE:
                 return await asyncio.to_thread(http_metrics.read, answer.body, own)

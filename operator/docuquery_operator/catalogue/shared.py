@@ -23,6 +23,7 @@ from ..ports import (
     WORKLOADS,
     CeleryTarget,
     DatabaseTarget,
+    HttpAnswer,
     Ports,
     QdrantTarget,
     RedisTarget,
@@ -32,6 +33,7 @@ from .base import Round
 
 _EXPRESSIONS = {"In": "{} in ({})", "NotIn": "{} notin ({})", "Exists": "{}", "DoesNotExist": "!{}"}
 HEALTH_PATH = "/health"
+METRICS_PATH, METRICS_LIMIT = "/metrics", 4 * 1024 * 1024
 # As Qdrant's own header and its Helm chart's Secret call it.
 QDRANT_KEY = "api-key"
 
@@ -126,6 +128,22 @@ async def pod_port(round_: Round, component: Component) -> int:
         return port
     behind = [p for s in await _slices(round_, component) for p in s.get("ports") or [] if (p.get("name") or "") == name]
     return int(next((p["port"] for p in behind if p.get("port")), port))
+
+
+def metrics_path(component: Component) -> str:
+    """Where its pods tell their metrics."""
+    return component.metrics.path if component.metrics else METRICS_PATH
+
+
+async def metrics_page(round_: Round, component: Component, pod: PodFacts) -> HttpAnswer:
+    """A pod's page of metrics."""
+    port, path = await pod_port(round_, component), metrics_path(component)
+
+    async def read() -> HttpAnswer:
+        return await round_.ports.network.http_get(pod.ip, port, path, round_.timeout, METRICS_LIMIT)
+
+    found: HttpAnswer = await round_.once(("metrics", pod.ip, port, path), read)
+    return found
 
 
 async def endpoints(round_: Round, component: Component) -> Sequence[str]:

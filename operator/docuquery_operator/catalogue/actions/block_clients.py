@@ -131,7 +131,8 @@ def _unable(context: PlanContext, blocking: Blocking | None, seen: Mapping[str, 
         return _refused("BlockingNotSet", text)
     if "never" not in seen or seen.get("enforcer") != blocking.enforcer.value:
         text = (
-            "what must not be blocked is not known; diagnose needs {name: blocking, probe: clientBlocking, component: api}"
+            "what must not be blocked is not known: nothing is refused, or diagnose lacks "
+            "{name: blocking, probe: clientBlocking, component: api}"
         )
         return Refusal("28-lookup", "SurroundingsNotKnown", text)
     if seen["obstacle"]:

@@ -7,6 +7,7 @@ from typing import Any
 from ..base import ProbeContext
 from ..enforcers import ENFORCERS, Obstacle
 from ..surroundings import known_addresses
+from .ratelimit import NOT_LOOKED, quiet
 
 NOT_SET = "BlockingNotSet"
 
@@ -18,7 +19,7 @@ class ClientBlocking:
     doc = (
         "whether clients can be kept out: the `enforcer` and its `object`, the `obstacle` in its way with a word for it in "
         "`reason` (both empty where there is none), `never`, the addresses around that are no clients, and `active`, the "
-        "number of addresses that are kept out now"
+        "number of addresses that are kept out now; only these while nothing is refused"
     )
     gives: tuple[str, ...] = ("enforcer", "object", "obstacle", "reason", "never", "active", "addresses")
 
@@ -35,6 +36,8 @@ class ClientBlocking:
                 f"operator keep clients out"
             )
             return finding | {"reason": NOT_SET, "obstacle": text, "summary": "blocking is not set up"}
+        if await quiet(context):
+            return finding | {"summary": NOT_LOOKED}
         enforcer = ENFORCERS[component.blocking.enforcer]
         found = await enforcer.obstacle(round_, context.name, component) or Obstacle("", "")
         finding |= {

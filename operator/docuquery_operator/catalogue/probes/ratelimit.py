@@ -20,8 +20,6 @@ from ...ports import CONFIG_MAP, JSON, KeyCount
 from .. import shared
 from ..base import ProbeContext, Round
 
-METRICS_PATH = "/metrics"
-PAGE_LIMIT = 4 * 1024 * 1024
 MAX_PODS = 20
 SHORTEST_WINDOW = 60.0
 ROUNDS = 6
@@ -50,13 +48,18 @@ async def suspicious(context: ProbeContext) -> bool:
     return refusals.suspicious(await figures(context))
 
 
+async def quiet(context: ProbeContext) -> bool:
+    """Whether the counters say that nobody is refused; False where they say nothing."""
+    found = await figures(context)
+    return "problem" not in found and not refusals.suspicious(found)
+
+
 async def _figures(context: ProbeContext) -> Mapping[str, Any]:
     round_, component = context.round, context.component
     if component.endpoint is None:
         return {"problem": "no endpoint"}
     pods = sorted((p for p in await shared.pods(round_, component) if p.ready and p.ip), key=lambda p: p.name)[:MAX_PODS]
-    port = await shared.pod_port(round_, component)
-    pages = await asyncio.gather(*(_page(round_, component, pod, port) for pod in pods))
+    pages = await asyncio.gather(*(_page(round_, component, pod) for pod in pods))
     memory = _memory(round_, context.name)
     scrapes = {
         pod.uid: Scrape(page, f"{pod.uid}/{pod.restarts}", began=pod.started)
@@ -81,12 +84,12 @@ def _memory(round_: Round, name: str) -> _Memory:
     return memory
 
 
-async def _page(round_: Round, component: Component, pod: PodFacts, port: int) -> refusals.Totals | str:
+async def _page(round_: Round, component: Component, pod: PodFacts) -> refusals.Totals | str:
     """One pod's totals, or why there are none."""
-    path = component.metrics.path if component.metrics else METRICS_PATH
+    path = shared.metrics_path(component)
     try:
         async with asyncio.timeout(round_.timeout):
-            answer = await round_.ports.network.http_get(pod.ip, port, path, round_.timeout, PAGE_LIMIT)
+            answer = await shared.metrics_page(round_, component, pod)
     except TimeoutError:
         return f"{pod.name}: no answer within {round_.timeout:g} s"
     if answer.status != 200 or answer.cut:

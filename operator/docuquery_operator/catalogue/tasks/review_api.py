@@ -27,7 +27,6 @@ from .. import prometheus, shared
 from ..base import ProbeContext, Round
 from ..probes.ratelimit import limits_of_pods
 
-METRICS_PATH, PAGE_LIMIT = "/metrics", 4 * 1024 * 1024
 LOG_LIMIT, LOG_SECONDS, MAX_PODS = 16 * 1024 * 1024, 60.0, 20
 HOUR = timedelta(hours=1)
 MINUTE = 60
@@ -80,9 +79,7 @@ async def _figures(
         why = f"Prometheus server {server.service}: {found}; "
     if component.endpoint is None:
         return None, "", f"{why}the component has no endpoint"
-    port = await shared.pod_port(round_, component)
-    path = component.metrics.path if component.metrics else METRICS_PATH
-    pages = [await _page(round_, pod, port, path, own) for pod in pods]
+    pages = [await _page(round_, component, pod, own) for pod in pods]
     problems = [p for p in pages if isinstance(p, str)]
     read = [(pod, p) for pod, p in zip(pods, pages, strict=True) if isinstance(p, http_metrics.Reading) and p.speaks]
     if not read:
@@ -90,10 +87,10 @@ async def _figures(
     return _since_begin(read, round_.now), f"{why}metrics of {len(read)} pods since they began", "; ".join(problems[:2])
 
 
-async def _page(round_: Round, pod: PodFacts, port: int, path: str, own: list[str]) -> http_metrics.Reading | str:
-    answer = await round_.ports.network.http_get(pod.ip, port, path, round_.timeout, PAGE_LIMIT)
+async def _page(round_: Round, component: Component, pod: PodFacts, own: list[str]) -> http_metrics.Reading | str:
+    answer = await shared.metrics_page(round_, component, pod)
     if answer.status != 200 or answer.cut:
-        return f"{pod.name}: {answer.problem or f'GET {path}: {answer.status}'}"[:200]
+        return f"{pod.name}: {answer.problem or f'GET {shared.metrics_path(component)}: {answer.status}'}"[:200]
     try:
         return await asyncio.to_thread(http_metrics.read, answer.body, own)
     except MetricsError as problem:
