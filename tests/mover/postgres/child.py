@@ -1,16 +1,19 @@
-"""A restore in a process of its own, killed before or after one of its statements.
+"""Restores in processes of their own, each killed before or after one of its statements; one process has all modules and forks them.
 
-Arguments: port, folder of secrets, folder with manifest.json and objects, phases by commas, number of the statement (0: none),
-`before` or `after`; or 0 and `reading`, which kills it while pg_restore is at work. Prints `done` and the number of statements when it comes to its end.
+A line in: a list of port, folder of secrets, folder with manifest.json and objects, phases by commas, number of the statement (0: none),
+`before` or `after`; or 0 and `reading`, which kills it while pg_restore is at work. A line out: the exit code or minus the signal, and
+the number of statements of one that came to its end.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import pathlib
 import signal
 import sys
+import traceback
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -20,6 +23,7 @@ from docuquery_operator.mover.postgres import restore
 from docuquery_operator.mover.postgres.session import Session
 
 ID = "0badcafe"
+LONGEST = 120
 
 
 class Folder:
@@ -60,15 +64,15 @@ def armed(number: int, when: str) -> list[str]:
     return said
 
 
-async def main() -> None:
-    port, secrets, folder, phases, number, when = sys.argv[1:]
+async def story(port: int, secrets: str, folder: str, phases: str, number: int, when: str) -> int:
+    """The phases one after another; how many statements they took."""
     place = pathlib.Path(folder)
     manifest = Manifest.model_validate_json((place / "manifest.json").read_bytes())
     part = manifest.postgres
     assert part is not None
     database = part.databases[0]
-    request = PostgresRequest(server=Server(host="127.0.0.1", port=int(port)), databases=[database.name])
-    said = armed(int(number), when)
+    request = PostgresRequest(server=Server(host="127.0.0.1", port=port), databases=[database.name])
+    said = armed(number, when)
     for phase in phases.split(","):
         if phase == "beside":
             await restore.restore_beside(
@@ -84,8 +88,34 @@ async def main() -> None:
             )
         else:
             await getattr(restore, phase)(request, pathlib.Path(secrets), database.name, ID)
-    print("done", len(said), flush=True)
+    return len(said)
+
+
+def forked(order: list[Any]) -> tuple[int, int]:
+    """In a child; what it says comes through a pipe, as a killed one says nothing."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            os.close(read)
+            # The orders are not for a tool that it starts; and one that hangs ends by a signal, which is a failure.
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            signal.alarm(LONGEST)
+            os.write(write, str(asyncio.run(story(*order))).encode())
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        said = pipe.read()
+    _, status = os.waitpid(pid, 0)
+    return os.waitstatus_to_exitcode(status), int(said or 0)
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    for line in sys.stdin:
+        print(json.dumps(forked(json.loads(line))), flush=True)

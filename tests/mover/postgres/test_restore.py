@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import pathlib
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 
 import psycopg
 import pytest
@@ -343,31 +345,45 @@ def test_rights_and_settings_are_written_as_they_were() -> None:
 
 
 class Killed:
-    """Runs the phases in a process that is killed at a statement."""
+    """Runs the phases in processes that are killed at a statement."""
 
-    def __init__(self, scene: Scene) -> None:
-        self.scene, self.folder = scene, scene.world.scratch / "set"
-        self.folder.mkdir()
+    def __init__(self, scene: Scene, folder: pathlib.Path, forks: subprocess.Popen[str]) -> None:
+        self.scene, self.folder, self.forks = scene, folder, forks
         (self.folder / "manifest.json").write_bytes(scene.manifest.to_json())
         for name, data in scene.store.objects.items():
             (self.folder / name.replace("/", "_")).write_bytes(data)
 
     def run(self, phases: str, number: int = 0, when: str = "before") -> int:
         """Statements of a run that came to its end, 0 of one that was killed."""
-        arguments = [
-            str(self.scene.world.postgres.port),
-            str(self.scene.secrets),
-            str(self.folder),
-            phases,
-            str(number),
-            when,
-        ]
-        command = [sys.executable, "-m", "tests.mover.postgres.child", *arguments]
-        made = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-        if made.returncode == -9:
+        assert self.forks.stdin
+        assert self.forks.stdout
+        order = [self.scene.world.postgres.port, str(self.scene.secrets), str(self.folder), phases, number, when]
+        self.forks.stdin.write(json.dumps(order) + "\n")
+        self.forks.stdin.flush()
+        line = self.forks.stdout.readline()
+        assert line, self.errors()
+        code, statements = json.loads(line)
+        if code == -9:
             return 0
-        assert made.returncode == 0, made.stderr[-3000:]
-        return int(made.stdout.split()[1])
+        assert code == 0, (code, self.errors())
+        return int(statements)
+
+    def errors(self) -> str:
+        return (self.folder / "errors").read_text()[-3000:]
+
+
+@pytest.fixture
+def killed(scene: Scene) -> Iterator[Killed]:
+    folder = scene.world.scratch / "set"
+    folder.mkdir()
+    command = [sys.executable, "-m", "tests.mover.postgres.child"]
+    with (
+        (folder / "errors").open("wb") as errors,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True) as forks,
+    ):
+        yield Killed(scene, folder, forks)
+        # It ends with its orders.
+        forks.communicate()
 
 
 def live(scene: Scene) -> int:
@@ -381,9 +397,8 @@ def live(scene: Scene) -> int:
 
 
 @pytest.mark.timeout(900)
-async def test_killed_at_each_statement_it_comes_to_the_same_end(scene: Scene) -> None:
+async def test_killed_at_each_statement_it_comes_to_the_same_end(scene: Scene, killed: Killed) -> None:
     """Live data are the old ones or the new ones, all the time; and the next start finishes what was begun."""
-    killed = Killed(scene)
     total = killed.run("beside,swap")
     assert total > 15
     assert live(scene) == 3000
@@ -401,9 +416,8 @@ async def test_killed_at_each_statement_it_comes_to_the_same_end(scene: Scene) -
             assert (live(scene), scene.world.names()) == (3000, {DATABASE, PREVIOUS})
 
 
-async def test_killed_while_pg_restore_is_at_work(scene: Scene) -> None:
+async def test_killed_while_pg_restore_is_at_work(scene: Scene, killed: Killed) -> None:
     """What it leaves behind neither goes live nor stands in the way."""
-    killed = Killed(scene)
     assert killed.run("beside", 0, "reading") == 0
     assert scene.world.names() == {DATABASE, COPY}
     with pytest.raises(MoverError, match="not restored and checked"):
@@ -414,8 +428,7 @@ async def test_killed_while_pg_restore_is_at_work(scene: Scene) -> None:
 
 
 @pytest.mark.timeout(600)
-async def test_killed_on_the_way_back(scene: Scene) -> None:
-    killed = Killed(scene)
+async def test_killed_on_the_way_back(scene: Scene, killed: Killed) -> None:
     killed.run("beside,swap")
     total = killed.run("rollback")
     for when in ("before", "after"):
