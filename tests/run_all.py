@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 BIN = CHECKOUT / ".venv" / "bin"
+# As tests/harness/bytecode.py has it: each process else compiles pytest, the operator and all that they import anew.
+ENVIRON = {**os.environ, "PYTHONPYCACHEPREFIX": str(CHECKOUT / "build" / "pycache"), "PYTHONDONTWRITEBYTECODE": ""}
 PYTEST = [str(BIN / "pytest"), "-q"]
 SCENARIOS = (
     *("test_noise", "test_maintenance", "test_scenarios", "test_people", "test_detection", "test_redis", "test_thresholds"),
@@ -108,7 +111,7 @@ def _run_stages(names: list[str], options: argparse.Namespace) -> int:
         print(f"=== {stage.name}", flush=True)
         install(stage.packages)
         for command in stage.commands:
-            code = subprocess.run(command, cwd=CHECKOUT, stdin=subprocess.DEVNULL, check=False).returncode
+            code = subprocess.run(command, cwd=CHECKOUT, stdin=subprocess.DEVNULL, env=ENVIRON, check=False).returncode
             if code:
                 print(f"=== {stage.name} failed: {' '.join(command)} ended with {code}; before it passed: {passed}")
                 return code

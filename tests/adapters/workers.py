@@ -15,6 +15,7 @@ from typing import Any
 from redis import Redis as Client
 
 from docuquery_operator.ports import CeleryTarget, RedisTarget
+from tests.harness.bytecode import KEPT
 from tests.stack.services import APP, Process, Redis, environment_python, wait_for
 
 HERE = pathlib.Path(__file__).parent / "celery_app"
@@ -52,7 +53,7 @@ class Broker:
             "NOTES": notes,
             "PREFIX": self.prefix,
             "PYTHONPATH": str(HERE),
-            "PYTHONDONTWRITEBYTECODE": "1",
+            **KEPT,
         }
 
     def worker(self, *options: str, name: str = "one") -> Process:

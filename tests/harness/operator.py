@@ -11,6 +11,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tests.harness.bytecode import KEPT
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 COMMAND = (sys.executable, "-m", "docuquery_operator")
 
@@ -32,7 +34,7 @@ class HostOperator:
     """One operator process; a killed one is started again with the same settings, so it retakes its Lease at once."""
 
     def __init__(self, environ: Mapping[str, str], log: Path, command: Sequence[str] = COMMAND) -> None:
-        self._environ = os.environ | {"PYTHONPATH": str(CHECKOUT / "operator"), "PYTHONDONTWRITEBYTECODE": "1"} | environ
+        self._environ = os.environ | KEPT | {"PYTHONPATH": str(CHECKOUT / "operator")} | environ
         self._command = list(command)
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None

@@ -21,6 +21,8 @@ from typing import Any, Literal, TypeVar
 import psycopg
 import pytest
 
+from tests.harness.bytecode import KEPT
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 APP = ROOT / "deploy" / "stack" / "app"
 DOUBLE = ROOT / "tests" / "doubles" / "qdrant"
@@ -299,9 +301,7 @@ class QdrantDouble:
         python = environment_python("qdrant-double", DOUBLE / "requirements.txt")
         command = [python, "-m", "qdrant_double", "--host", "127.0.0.1", "--port", str(self.port)]
         folders = ["--storage", str(folder / "storage"), "--snapshots", str(self.snapshots)]
-        self.process = Process(
-            [*command, *folders], folder / "qdrant.log", {"PYTHONPATH": str(DOUBLE), "PYTHONDONTWRITEBYTECODE": "1"}
-        )
+        self.process = Process([*command, *folders], folder / "qdrant.log", {**KEPT, "PYTHONPATH": str(DOUBLE)})
 
     def start(self) -> None:
         """Start and wait until it is ready."""
@@ -329,8 +329,8 @@ class Application:
         python = environment_python("app", APP / "requirements.txt")
         env = {
             **settings,
+            **KEPT,
             "PYTHONPATH": str(APP),
-            "PYTHONDONTWRITEBYTECODE": "1",
             "TMPDIR": str(folder),
             "API_URL": self.url,
         }
