@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+HERE = Path(__file__).parent
+# Files that take longest, each by one worker: the last that was begun would keep the others waiting.
+FIRST = (
+    "mover/test_restore_kill.py",
+    "mover/postgres/test_restore.py",
+    "mover/test_kill.py",
+    "apiserver/test_windows_killed.py",
+    "apiserver/test_blocking.py",
+    "apiserver/test_outage.py",
+    # Operators that are killed all the time need a core: not beside those of the windows for all their time.
+    "apiserver/test_pages_killed.py",
+    "apiserver/test_alertmanager.py",
+    "apiserver/test_bad_input_running.py",
+)
+ORDER = {HERE / name: number for number, name in enumerate(FIRST)}
 
 
 @pytest.hookimpl(trylast=True)
@@ -15,3 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     unstable = sorted({ADDRESS.sub("", item.nodeid) for item in items if ADDRESS.search(item.nodeid)})
     if unstable:
         raise pytest.UsageError(f"give these tests names of their own, by `ids=[...]`: {'; '.join(unstable)}")
+    missing = sorted(path.name for path in ORDER if not path.exists())
+    if missing:
+        raise pytest.UsageError(f"tests/conftest.py names {missing}, which do not exist")
+    items.sort(key=lambda item: ORDER.get(item.path, len(ORDER)))
