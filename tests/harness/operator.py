@@ -15,6 +15,8 @@ from tests.harness.bytecode import KEPT
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 COMMAND = (sys.executable, "-m", "docuquery_operator")
+# Threads share arenas of memory, as in the image.
+AS_IMAGE = {"MALLOC_ARENA_MAX": "2"}
 
 
 def settings(kubeconfig: Path, namespace: str, instance: str) -> dict[str, str]:
@@ -34,7 +36,7 @@ class HostOperator:
     """One operator process; a killed one is started again with the same settings, so it retakes its Lease at once."""
 
     def __init__(self, environ: Mapping[str, str], log: Path, command: Sequence[str] = COMMAND) -> None:
-        self._environ = os.environ | KEPT | {"PYTHONPATH": str(CHECKOUT / "operator")} | environ
+        self._environ = os.environ | KEPT | AS_IMAGE | {"PYTHONPATH": str(CHECKOUT / "operator")} | environ
         self._command = list(command)
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
