@@ -39,9 +39,15 @@ class Double:
         headers = {"Docker-Content-Digest": DIGEST} if self.named else {}
         return web.Response(body=INDEX, content_type="application/vnd.oci.image.index.v1+json", headers=headers)
 
-    async def token(self, request: web.Request) -> web.Response:
+    async def token(self, request: web.Request) -> web.StreamResponse:
+        """In two pieces, as what is as long as a real one may come."""
         self.asked.append((request.path_qs, "", ""))
-        return web.json_response({"token": "anonymous"})
+        answer = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await answer.prepare(request)
+        await answer.write(b'{"token": ')
+        await asyncio.sleep(0.05)
+        await answer.write(b'"anonymous"}')
+        return answer
 
 
 @pytest.fixture

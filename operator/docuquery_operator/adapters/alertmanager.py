@@ -14,6 +14,7 @@ from yarl import URL
 from ..domain.maintenance.silences import Seen
 from ..domain.redaction import redact
 from ..ports import AlertmanagerTarget
+from .bodies import whole
 
 BODY_LIMIT = 4 * 1024 * 1024
 LONGEST = 200
@@ -57,7 +58,7 @@ async def _call(
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=timeout)) as session,
             session.request(method, URL(url, encoded=True), json=body, allow_redirects=False) as answer,
         ):
-            raw = await _start_of(answer.content)
+            raw = await whole(answer.content, BODY_LIMIT)
             if raw is None:
                 return 0, "the answer is too long"
             text = raw.decode(errors="replace")
@@ -66,16 +67,6 @@ async def _call(
         return 0, f"no answer within {timeout:g} s"
     except (aiohttp.ClientError, OSError, ValueError) as problem:
         return 0, redact(f"{type(problem).__name__}: {problem}")[:LONGEST]
-
-
-async def _start_of(stream: aiohttp.StreamReader) -> bytes | None:
-    """All of it, None where it is longer than it may be."""
-    body = bytearray()
-    while piece := await stream.read(64 * 1024):
-        body += piece
-        if len(body) > BODY_LIMIT:
-            return None
-    return bytes(body)
 
 
 def _why(status: int, body: str) -> str:

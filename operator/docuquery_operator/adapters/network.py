@@ -14,6 +14,7 @@ import aiohttp
 
 from ..domain.redaction import redact
 from ..ports import BODY_LIMIT, HttpAnswer
+from .bodies import start_of
 
 RESOLVERS = 16
 NO_SUCH_NAME = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
@@ -84,7 +85,7 @@ class SystemNetwork:
                 timeout=aiohttp.ClientTimeout(total=timeout),
                 allow_redirects=False,
             ) as response:
-                body = await _start_of(response.content, limit + 1)
+                body = await start_of(response.content, limit + 1)
                 took = (time.monotonic() - began) * 1000
                 text = body[:limit].decode(errors="replace")
                 return HttpAnswer(response.status, text, latency_ms=took, cut=len(body) > limit)
@@ -92,11 +93,3 @@ class SystemNetwork:
             return HttpAnswer(0, problem=f"no answer within {timeout:g} s")
         except (aiohttp.ClientError, OSError, ValueError, OverflowError) as problem:
             return HttpAnswer(0, problem=redact(f"{type(problem).__name__}: {problem}")[:200])
-
-
-async def _start_of(stream: aiohttp.StreamReader, limit: int) -> bytes:
-    """The first so many bytes, or all of it; one read() gives only what has come so far."""
-    body = bytearray()
-    while len(body) < limit and (piece := await stream.read(limit - len(body))):
-        body += piece
-    return bytes(body)

@@ -18,6 +18,7 @@ from yarl import URL
 from ..domain.redaction import redact
 from ..ports import QdrantAnswer, QdrantCluster, QdrantCollection, QdrantFacts, QdrantTarget
 from . import qdrant_answers as answers
+from .bodies import whole
 
 BODY_LIMIT = 1024 * 1024
 COLLECTIONS = 64
@@ -126,7 +127,7 @@ class _Asking:
                 timeout=aiohttp.ClientTimeout(total=left),
                 allow_redirects=False,
             ) as response:
-                return self._read(response.status, await _whole(response.content))
+                return self._read(response.status, await whole(response.content, BODY_LIMIT))
         except TimeoutError:
             return _Answer("timeout", message=f"no answer within {self._timeout:g} s")
         except (aiohttp.ClientError, OSError, ValueError, OverflowError) as problem:
@@ -197,13 +198,3 @@ def _failure(problem: BaseException) -> str:
         return "timeout"
     hung_up = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError, aiohttp.ClientPayloadError)
     return "refused" if isinstance(problem, hung_up) else "error"
-
-
-async def _whole(stream: aiohttp.StreamReader) -> bytes | None:
-    """The whole body, None when it is too long."""
-    body = bytearray()
-    while piece := await stream.read(64 * 1024):
-        body += piece
-        if len(body) > BODY_LIMIT:
-            return None
-    return bytes(body)

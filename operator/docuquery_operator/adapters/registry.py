@@ -18,6 +18,7 @@ import aiohttp
 
 from ..domain.workloads.images import DIGEST, DOCKER_HUB, DOCKER_REGISTRY, Image
 from ..ports import TagAnswer
+from .bodies import start_of
 
 ACCEPT = ", ".join(
     f"application/vnd.{kind}"
@@ -74,10 +75,7 @@ class OciRegistry:
 
 async def _get(session: aiohttp.ClientSession, url: str, headers: dict[str, str]) -> tuple[int, Any, bytes]:
     async with session.get(url, headers=headers, max_redirects=3) as answer:
-        body = await answer.content.read(BODY_LIMIT)
-        while len(body) < BODY_LIMIT and (more := await answer.content.read(BODY_LIMIT - len(body))):
-            body += more
-        return answer.status, answer.headers, body
+        return answer.status, answer.headers, await start_of(answer.content, BODY_LIMIT)
 
 
 async def _token(session: aiohttp.ClientSession, challenge: str, scheme: str, host: str) -> str:
@@ -92,7 +90,7 @@ async def _token(session: aiohttp.ClientSession, challenge: str, scheme: str, ho
     async with session.get(realm.geturl(), params=asked) as answer:
         if answer.status != 200:
             return ""
-        found = json.loads(await answer.content.read(BODY_LIMIT))
+        found = json.loads(await start_of(answer.content, BODY_LIMIT))
     return str(found.get("token") or found.get("access_token") or "") if isinstance(found, dict) else ""
 
 

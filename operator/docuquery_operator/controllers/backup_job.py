@@ -17,12 +17,12 @@ from ..domain.backups.figures import figures_of
 from ..domain.backups.jobs import Order, Owner
 from ..domain.backups.request import RequestBase
 from ..domain.names import label_of
-from ..domain.patching import merge_patch
 from ..ports import BACKUP_JOB, INCIDENT, JSON, RESTORE_JOB, STACK, Conflict, Key, Ports, Refused, Transient
 from .backup_reads import BackupReader, References
 from .invalid import say_invalid
 from .labels import BACKUP_OPENER, OPENED_BY_LABEL, STACK_LABEL
 from .movers import Movers
+from .status import write_status
 
 OVER = ("Failed", "RolledBack")
 SHORTEST_LOOK = 0.05
@@ -84,16 +84,13 @@ class BackupJobController:
     async def _write(self, job: BackupJob, status: BackupJobStatus) -> BackupJob:
         """One status patch, only when something changed; Conflict when somebody wrote first."""
         before = job.status.to_wire() if job.status else {}
-        changes = merge_patch(before, status.to_wire())
+        changes, written = await write_status(self._ports, BACKUP_JOB, job.metadata, before, status.to_wire())
         if not changes:
             return job
-        meta = job.metadata
-        body: JSON = {"metadata": {"resourceVersion": meta.resource_version}, "status": changes}
-        written = await self._ports.cluster.patch(BACKUP_JOB, meta.namespace, meta.name, body, "status")
         if written is None:
             raise Transient("the BackupJob was deleted meanwhile", 0.0)
         if {"lastSuccessful", "lastVerified", "runs"} & changes.keys():
-            self._changed(Key(STACK.plural, meta.namespace, job.spec.stack_ref.name))
+            self._changed(Key(STACK.plural, job.metadata.namespace, job.spec.stack_ref.name))
         return BackupJob.model_validate(written)
 
     async def _mark(self, job: BackupJob, obj: JSON) -> None:
@@ -123,19 +120,13 @@ class BackupJobController:
         if plan.cancel is not None:
             await self._movers.cancel(namespace, name, plan.cancel)
         work = plan.start
-        if work is None and await self._lacks_request(job, plan.status.work, facts):
+        if work is None and await self._movers.lacks_request(namespace, name, plan.status.work, facts):
             work = plan.status.work
         if work is not None:
             # The intent is written, so whoever begins from now on sees it; who began before is seen here.
             if work.kind == "Backup" and facts.state is JobState.ABSENT and (busy := await self._busy(job)):
                 raise Transient(f"{busy}; the run waits", 1.0)
             await self._start(job, work, references)
-
-    async def _lacks_request(self, job: BackupJob, work: Work | None, facts: JobFacts) -> bool:
-        """Only a pod that has said nothing yet can still wait for its request."""
-        if work is None or facts.state is not JobState.RUNNING or facts.lines:
-            return False
-        return await self._movers.lacks_request(job.metadata.namespace, job.metadata.name, work)
 
     async def _start(self, job: BackupJob, work: Work, references: References) -> None:
         run = next((r for r in (job.status.runs if job.status else []) if r.attempt_id == work.set_id), None)

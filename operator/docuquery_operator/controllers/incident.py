@@ -19,7 +19,6 @@ from ..domain.incidents.healing import AT_ONCE, Plan, decide
 from ..domain.incidents.review import digest
 from ..domain.incidents.settled import settled
 from ..domain.ledger import Attempt
-from ..domain.patching import merge_patch
 from ..domain.world import EffectState, Problem, World
 from ..ports import INCIDENT, JSON, STACK, Key, Ports, Transient
 from .courier import Courier
@@ -28,6 +27,7 @@ from .follow_ups import FollowUps
 from .gather import Gatherer
 from .invalid import say_invalid
 from .prober import StackProber
+from .status import write_status
 from .teller import Teller
 
 log = logging.getLogger(__name__)
@@ -104,13 +104,9 @@ class IncidentController:
         if status == incident.status:
             return incident
         before = incident.status.to_wire() if incident.status else {}
-        changes = merge_patch(before, status.to_wire())
+        changes, written = await write_status(self._ports, INCIDENT, incident.metadata, before, status.to_wire())
         if not changes:
             return incident
-        body: JSON = {"metadata": {"resourceVersion": incident.metadata.resource_version}, "status": changes}
-        written = await self._ports.cluster.patch(
-            INCIDENT, incident.metadata.namespace, incident.metadata.name, body, "status"
-        )
         if written is None:
             raise Transient("the incident was deleted meanwhile", 0.0)
         return Incident.model_validate(written)

@@ -9,13 +9,13 @@ from pydantic import ValidationError
 from ..api.maintenance_window import MaintenanceWindow, MaintenanceWindowStatus
 from ..domain.maintenance import openings, silences, tasks
 from ..domain.maintenance.window_figures import ended, figures_of
-from ..domain.patching import merge_patch
 from ..ports import JSON, MAINTENANCE_WINDOW, STACK, Key, Ports
 from .courier import Courier
 from .digester import Digester, with_digest
 from .invalid import say_invalid
 from .prober import StackProber
 from .silencer import Silencer
+from .status import write_status
 from .task_runner import TaskRunner
 
 SHORTEST_LOOK = 0.05
@@ -61,10 +61,8 @@ class MaintenanceWindowController:
         quiet = silences.decide(window, work.status, silenced, now)
         told, digested = await self._digester.plan(key, window, quiet.status, stack, now)
         status = with_digest(quiet.status, told)
-        changes = merge_patch(obj.get("status") or {}, status.to_wire())
-        if changes:
-            body: JSON = {"metadata": {"resourceVersion": window.metadata.resource_version}, "status": changes}
-            await self._ports.cluster.patch(MAINTENANCE_WINDOW, key.namespace, key.name, body, "status")
+        before = obj.get("status") or {}
+        changes, _ = await write_status(self._ports, MAINTENANCE_WINDOW, window.metadata, before, status.to_wire())
         for end in ended(window.status, status):
             self._ports.metrics.task_ended(end)
         self._ports.metrics.window(key.namespace, key.name, figures_of(window, status, now))

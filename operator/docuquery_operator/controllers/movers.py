@@ -98,8 +98,10 @@ class Movers:
         except Conflict:
             return
 
-    async def lacks_request(self, namespace: str, owner: str, work: Attempt) -> bool:
-        """Whether the process died between the Job and its request."""
+    async def lacks_request(self, namespace: str, owner: str, work: Attempt | None, facts: JobFacts) -> bool:
+        """Whether the process died between the Job and its request: only a pod that has said nothing yet can wait for it."""
+        if work is None or facts.state is not JobState.RUNNING or facts.lines:
+            return False
         return await self._ports.cluster.get(CONFIG_MAP, namespace, job_name(owner, work.attempt_id)) is None
 
     async def cancel(self, namespace: str, owner: str, work: Attempt) -> None:

@@ -18,13 +18,13 @@ from ..domain.backups.jobs import Order, Owner
 from ..domain.backups.request import RestoreRequest, Server
 from ..domain.backups.requests import component_of
 from ..domain.incidents.approvals import CREATED_BY
-from ..domain.patching import merge_patch
 from ..domain.world import Problem
 from ..ports import BACKUP_JOB, JSON, RESTORE_JOB, Key, Ports, Refused, Transient
 from .backup_reads import BackupReader
 from .invalid import say_invalid
 from .movers import Movers
 from .restore_lease import RestoreLease
+from .status import write_status
 
 SHORTEST_LOOK = 0.05
 
@@ -130,12 +130,9 @@ class RestoreJobController:
     async def _write(self, job: RestoreJob, status: RestoreJobStatus) -> RestoreJob:
         """One status patch, only when something changed; Conflict when somebody wrote first."""
         before = job.status.to_wire() if job.status else {}
-        changes = merge_patch(before, status.to_wire())
+        changes, written = await write_status(self._ports, RESTORE_JOB, job.metadata, before, status.to_wire())
         if not changes:
             return job
-        meta = job.metadata
-        body: JSON = {"metadata": {"resourceVersion": meta.resource_version}, "status": changes}
-        written = await self._ports.cluster.patch(RESTORE_JOB, meta.namespace, meta.name, body, "status")
         if written is None:
             raise Transient("the RestoreJob was deleted meanwhile", 0.0)
         return RestoreJob.model_validate(written)
@@ -149,7 +146,9 @@ class RestoreJobController:
         if plan.free and target is not None:
             await self._lease.free(job.metadata.namespace, target.name, _identity(job))
         work = plan.start
-        if work is None and await self._lacks_request(job, plan.status.work, facts):
+        if work is None and await self._movers.lacks_request(
+            job.metadata.namespace, job.metadata.name, plan.status.work, facts
+        ):
             work = plan.status.work
         if work is None:
             return
@@ -161,11 +160,6 @@ class RestoreJobController:
             if facts.state is JobState.ABSENT and (busy := await self._others(job, target.name)):
                 raise Transient(f"{busy}; the restore waits", 1.0)
         await self._start(job, work, ground)
-
-    async def _lacks_request(self, job: RestoreJob, work: Work | None, facts: JobFacts) -> bool:
-        if work is None or facts.state is not JobState.RUNNING or facts.lines:
-            return False
-        return await self._movers.lacks_request(job.metadata.namespace, job.metadata.name, work)
 
     async def _start(self, job: RestoreJob, work: Work, ground: Ground) -> None:
         backup = ground.backup

@@ -14,7 +14,6 @@ from ..domain.detection import short_faults
 from ..domain.detection.components import component_statuses, service_level_condition, stack_conditions
 from ..domain.detection.faults import storm_brake
 from ..domain.maintenance import effects
-from ..domain.patching import merge_patch
 from ..domain.world import Neighbour
 from ..ports import BACKUP_JOB, INCIDENT, JSON, STACK, Key, Ports
 from .blocks import BlockKeeper
@@ -24,6 +23,7 @@ from .invalid import say_invalid
 from .links import QUICK_SECONDS, LinkKeeper
 from .prober import StackProber
 from .silencer import OrphanScan
+from .status import write_status
 from .temporary import Returner
 from .uptime import UptimeKeeper
 from .watchdog import WatchdogKeeper
@@ -172,14 +172,13 @@ class StackController:
         return found
 
     async def _write(self, stack: Stack, obj: JSON, before: StackStatus, status: StackStatus) -> None:
-        changes = merge_patch(before.to_wire() if stack.status else {}, status.to_wire())
+        known = before.to_wire() if stack.status else {}
+        changes, _ = await write_status(self._ports, STACK, stack.metadata, known, status.to_wire())
         if not changes:
             return
-        body: JSON = {"metadata": {"resourceVersion": stack.metadata.resource_version}, "status": changes}
-        await self._ports.cluster.patch(STACK, stack.metadata.namespace, stack.metadata.name, body, "status")
-        known = {c.name: c.state for c in before.components}
+        states = {c.name: c.state for c in before.components}
         for component in status.components:
-            old = known.get(component.name, component.state)
+            old = states.get(component.name, component.state)
             if old is not component.state:
                 down = component.state in (ComponentState.MAJOR_OUTAGE, ComponentState.DEGRADED)
                 text = f"{component.name}: {old} → {component.state}: {component.summary}"

@@ -106,7 +106,7 @@ class TaskRunner:
             return TaskFacts()
         if job.state is JobState.RUNNING and job.result is None:
             told = job.progress
-            if not job.lines and await self._movers.lacks_request(meta.namespace, meta.name, _Attempt(result.attempt_id)):
+            if await self._movers.lacks_request(meta.namespace, meta.name, _Attempt(result.attempt_id), job):
                 return TaskFacts()
             return TaskFacts(At.RUNNING, None, told.step if told else job.message)
         outcome = _outcome_of(job)

@@ -14,6 +14,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from ...ports import Receipt
+from ..bodies import start_of
 from .base import SetupError
 from .guard import Guard
 
@@ -69,7 +70,7 @@ class Poster:
                     ) as session,
                     session.post(url, data=body, headers=headers, allow_redirects=False) as response,
                 ):
-                    found = await _beginning(response, read)
+                    found = await start_of(response.content, read)
                     return _receipt(response.status, response.headers.get("Retry-After", ""), now), found
             # Both are also ValueErrors; so the order matters.
             except aiohttp.ClientConnectorCertificateError:
@@ -78,14 +79,6 @@ class Poster:
                 raise SetupError("url cannot be used") from problem
             except aiohttp.ClientError as problem:
                 return Receipt(False, type(problem).__name__), b""
-
-
-async def _beginning(response: aiohttp.ClientResponse, size: int) -> bytes:
-    """One read gives what has come so far, so it takes several."""
-    found = b""
-    while len(found) < size and (piece := await response.content.read(size - len(found))):
-        found += piece
-    return found
 
 
 class _Checked(AbstractResolver):
