@@ -14,13 +14,6 @@ FIRST = (
     "mover/test_restore_kill.py",
     "mover/postgres/test_restore.py",
     "mover/test_kill.py",
-    "apiserver/test_windows_killed.py",
-    "apiserver/test_blocking.py",
-    "apiserver/test_outage.py",
-    # Operators that are killed all the time need a core: not beside those of the windows for all their time.
-    "apiserver/test_pages_killed.py",
-    "apiserver/test_alertmanager.py",
-    "apiserver/test_bad_input_running.py",
 )
 ORDER = {HERE / name: number for number, name in enumerate(FIRST)}
 

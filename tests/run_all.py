@@ -21,7 +21,7 @@ SCENARIOS = (
     *("test_vector", "test_background", "test_two_faults", "test_api", "test_ratelimit", "test_maintenance_tasks"),
 )
 # A file is of one worker, as its servers are. In the order of tests/conftest.py, not by the number of tests.
-FILES = ("--dist", "loadfile", "--no-loadscope-reorder")
+FILES = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
 # Where node is there without Debian's packages, those would only stand in its way.
 NODE = () if shutil.which("npm") else ("nodejs", "npm")
 CLUSTER = [str(BIN / "python"), str(CHECKOUT / "deploy" / "local" / "cluster.py")]
@@ -60,12 +60,12 @@ def stages() -> list[Stage]:
         Stage("unit", ([*PYTEST, "-n", "2", "--dist", "worksteal", *existing("unit", "controllers", "properties")],)),
         Stage(
             "services",
-            ([*PYTEST, "-n", "3", *FILES, *existing("stack", "adapters", "mover", "page", "zones")],),
+            ([*PYTEST, *FILES, *existing("stack", "adapters", "mover", "page", "zones")],),
             ("postgresql", "redis-server", "prometheus", "prometheus-alertmanager", "chromium", *NODE),
         ),
         Stage(
             "apiserver",
-            ([*PYTEST, "-n", "2", *FILES, *existing("apiserver", "chart")],),
+            ([*PYTEST, "-n", "2", "--dist", "loadfile", *existing("apiserver", "chart")],),
             ("prometheus", "prometheus-alertmanager"),
         ),
         Stage(
