@@ -13,9 +13,11 @@ import pytest
 from docuquery_operator.api.maintenance_window import TaskType
 from docuquery_operator.catalogue.tasks import TASKS, health_check
 from docuquery_operator.catalogue.tasks.base import Heavy, JobWanted, Light, TaskContext
+from docuquery_operator.controllers.ledgers import LedgerStore
 from docuquery_operator.controllers.maintenance_window import MaintenanceWindowController
 from docuquery_operator.controllers.task_runner import TaskRunner
 from docuquery_operator.domain.backups.manifest import Document
+from docuquery_operator.domain.ledger import Attempt
 from docuquery_operator.domain.maintenance.task_outcome import Finding, Series, Table, TaskOutcome
 from docuquery_operator.domain.reports.kept import outcomes
 from docuquery_operator.ports import (
@@ -218,6 +220,21 @@ async def test_a_backup_that_is_seen_only_after_the_intent_is_stepped_back_from(
     story.start(faults)
     await story.lived(60)
     assert (story.states, story.jobs.ran) == (["Pending"], [])
+
+
+@pytest.mark.parametrize(("component", "waits"), [("postgres", True), ("redis", False)])
+async def test_a_store_that_is_being_healed_is_worked_on_after_that(component: str, waits: bool) -> None:
+    story = Story()
+    ledgers, now = LedgerStore(story.rig.life.ports.cluster), story.rig.clock.now
+    restart = Attempt("a-1", now(), "restartWorkload", "ProcessDown", "uid-of-an-incident")
+    await ledgers.keep(NAMESPACE, "docuquery", component, restart, now())
+    story.put("VacuumDatabase")
+    await story.lived(30)
+    told = story.status["tasks"][0].get("summary")
+    assert (told == "postgres is being healed; it waits", len(story.jobs.ran)) == (waits, 0 if waits else 1)
+    await ledgers.finish(NAMESPACE, "docuquery", component, "a-1", "Healed", now())
+    await story.lived(60)
+    assert (story.states, len(story.jobs.ran)) == (["Succeeded"], 1)
 
 
 async def test_a_paused_stack_is_looked_at_and_not_changed() -> None:

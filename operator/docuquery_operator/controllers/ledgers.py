@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 
+from ..domain.backups.figures import PART_OF
 from ..domain.ledger import LEASE_FOR, TASK_HOLDER, Attempt, Ledger, decode, encode, parse_time, words_of
 from ..domain.names import label_of
 from ..ports import JSON, LEASE, Cluster, Conflict, Transient
@@ -25,6 +26,20 @@ class LedgerStore:
         """All ledgers of the Stack by component; ValueError when one is spoilt."""
         leases = await self._cluster.list(LEASE, namespace, f"{STACK_LABEL}={label_of(stack)}")
         return {lease["metadata"]["labels"].get(COMPONENT_LABEL, ""): ledger_of(lease) for lease in leases}
+
+    async def healed(self, stack: JSON, stores: Collection[str], now: datetime) -> str:
+        """Which of a Stack's stores a healing works on just now, in words; '' for none, or where a ledger is spoilt."""
+        meta, components = stack["metadata"], (stack.get("spec") or {}).get("components") or {}
+        types = {str(type_) for type_, part in PART_OF.items() if part in stores}
+        try:
+            ledgers = await self.read(meta["namespace"], meta["name"])
+        except ValueError:
+            return ""
+        for name, ledger in sorted(ledgers.items()):
+            healing = not ledger.holder.startswith(TASK_HOLDER) and ledger.held_by_other("", now)
+            if healing and (components.get(name) or {}).get("type") in types:
+                return f"{name} is being healed"
+        return ""
 
     async def keep(self, namespace: str, stack: str, component: str, attempt: Attempt, now: datetime) -> None:
         """Take or keep the target and enter the attempt in one write; Transient while somebody else holds it."""

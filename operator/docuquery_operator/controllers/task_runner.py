@@ -26,6 +26,7 @@ from ..domain.maintenance.task_outcome import TaskOutcome
 from ..domain.maintenance.tasks import At, TaskFacts, TasksPlan, TasksWorld, held_by, task_of, unfinished
 from ..ports import MAINTENANCE_WINDOW, STACK, ApiError, Key, Ports, Refused, Transient
 from .backup_reads import BackupReader
+from .ledgers import LedgerStore
 from .movers import Movers
 from .prober import StackProber
 from .task_reports import TaskReports
@@ -72,6 +73,7 @@ class TaskRunner:
         self._movers = Movers(ports)
         self._reader = BackupReader(ports, image)
         self._reports = TaskReports(ports)
+        self._ledgers = LedgerStore(ports.cluster)
         self._light: dict[str, _Running] = {}
         # Lost with the process: then the task is done once more, or its Job read again.
         self._unkept: dict[str, TaskOutcome] = {}
@@ -135,6 +137,8 @@ class TaskRunner:
         stack = await self._ports.cluster.get(STACK, namespace, name)
         if stack is None:
             return f"Stack '{name}' does not exist; it waits"
+        if stores and not busy:
+            busy = await self._ledgers.healed(stack, stores, self._ports.clock.now())
         return held_by(busy, bool((stack.get("spec") or {}).get("paused")), kind.changes)
 
     # Act
