@@ -151,6 +151,18 @@ async def test_a_broken_version_is_put_back_by_digest_and_not_tried_again(name: 
     assert (third.summary, world.running(name)) == ("1 updated", {NEXT})
 
 
+async def test_what_is_not_well_after_the_way_back_is_not_told_as_put_back() -> None:
+    world = World("api")
+    world.rig.simulator.bad_digests |= {OLD, NEW}
+    found = await world.run()
+    assert (found.state, found.summary) == ("Failed", "1 not ended well")
+    assert (found.figures["put back"], found.figures["not ended well"]) == (0, 1)
+    assert world.image("api") == f"api:1@{OLD}"
+    (finding,) = found.findings
+    assert finding.rank == "Critical"
+    assert "was put back and was not seen to be well in its time" in finding.text
+
+
 def _stack(world: World) -> Stack:
     return Stack.model_validate(world.rig.server.find(STACK, NAMESPACE, "docuquery"))
 

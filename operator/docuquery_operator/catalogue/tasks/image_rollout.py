@@ -54,7 +54,7 @@ class Roller:
         if record.state == UNDOING:
             still = await self._well(record, _back(record), BACK_SECONDS)
             if still:
-                text = f"{record.why}; the former version was put back and is not well either: {still}"
+                text = f"{record.why}; the former version was put back and was not seen to be well in its time: {still}"
                 return await self._end(record, UNDOING, text)
             return await self._end(record, UNDONE, f"{record.why}; the former version was put back and is healthy")
         return record

@@ -53,6 +53,7 @@ class _Seen:
     findings: list[tuple[Rank, str]] = field(default_factory=list)
     updated: int = 0
     undone: int = 0
+    unsettled: int = 0
     reported: int = 0
 
     def row(self, component: str, image: str, before: str, after: str, words: str) -> None:
@@ -218,22 +219,27 @@ def _settled(name: str, record: Record, seen: _Seen) -> None:
     if record.state == DONE:
         seen.updated += 1
         return
-    seen.undone += 1
-    rank: Rank = "Warning" if record.state == UNDONE else "Critical"
-    seen.findings.append((rank, f"{name}: {record.why}"))
+    if record.state == UNDONE:
+        seen.undone += 1
+        seen.findings.append(("Warning", f"{name}: {record.why}"))
+    else:
+        seen.unsettled += 1
+        seen.findings.append(("Critical", f"{name}: {record.why}"))
 
 
 def _outcome(seen: _Seen, stopped: str) -> TaskOutcome:
     columns = ("component", "container", "before", "after", "what")
-    parts = [f"{seen.updated} updated", f"{seen.undone} put back", f"{seen.reported} only reported"]
+    parts = [f"{seen.updated} updated", f"{seen.undone} put back", f"{seen.unsettled} not ended well"]
+    parts.append(f"{seen.reported} only reported")
     said = ", ".join(part for part in parts if not part.startswith("0 ")) or "everything is up to date or not known"
     lines = [f"{r[0]}/{r[1]}: {r[2]} → {r[3]}: {r[4]}" for r in seen.rows if r[4] != "up to date"]
     order = {"Critical": 0, "Warning": 1, "Info": 2}
     return TaskOutcome(
-        state="Aborted" if stopped else "Failed" if seen.undone else "Succeeded",
+        state="Aborted" if stopped else "Failed" if seen.undone or seen.unsettled else "Succeeded",
         summary=f"{stopped}; {said}" if stopped else said,
         evidence=tuple(line[:512] for line in lines[:12]),
-        figures={"updated": seen.updated, "put back": seen.undone, "only reported": seen.reported},
+        figures={"updated": seen.updated, "put back": seen.undone, "only reported": seen.reported}
+        | ({"not ended well": seen.unsettled} if seen.unsettled else {}),
         tables=(Table(title="Images", columns=columns, rows=tuple(seen.rows)),),
         findings=tuple(
             Finding(rank=rank, text=text[:512]) for rank, text in sorted(seen.findings, key=lambda f: order[f[0]])
