@@ -1,4 +1,4 @@
-"""Windows that update images while the operator is killed at its writes, before and after them: the same end as without.
+"""Windows that update images while the operator is killed at all that it tells, before and after it: the same end as without.
 
 The process, the API server and the controller of Deployments are real; nothing runs in the pods.
 """
@@ -6,8 +6,10 @@ The process, the API server and the controller of Deployments are real; nothing 
 from __future__ import annotations
 
 import json
-import threading
+import re
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,89 +18,100 @@ import pytest
 
 from tests.harness.apiserver import ApiServer
 from tests.harness.cluster import Access
-from tests.harness.operator import HostOperator, settings
-from tests.harness.proxy import KillPoint
-from tests.kill.image_world import BROKEN, OLD, SOUND, ImageWorld
-from tests.kill.pages import Killer, KillingProxy
+from tests.harness.operator import HostOperator, revived, settings
+from tests.kill.image_world import BROKEN, OLD, SOUND, ImageWorld, controllers
+from tests.kill.writes import Fact, Point, Targets, TellingProxy, points
 
-pytestmark = pytest.mark.timeout(400)
-NAMESPACE = "windows-killed"
-WORLD = {"sound-0": SOUND, "sound-1": SOUND, "broken-0": BROKEN, "broken-1": BROKEN}
+pytestmark = pytest.mark.timeout(500)
 OURS = "ops.docuquery.ai/v1alpha1"
-# The gate of a broken version stays shut for this less 45 s.
-TIMEOUT = {SOUND: "5m", BROKEN: "120s"}
-# A window's own writes are told apart by their number up to this one, as are those of a Deployment, a report and a ledger.
-NUMBERED = {"maintenancewindows": 4, "deployments": 4, "configmaps": 2, "leases": 2}
-# A process that has just come back is not killed at its first write, so which numbers it dies at is never twice the same.
-ALWAYS = {("deployments", "before"), ("deployments", "after")}
-LEAST = 8
+VERSIONS = {"sound": SOUND, "broken": BROKEN}
+# The gate of a broken version stays shut for this less 45 s, which are kept for the way back.
+TIMEOUT = {"sound": "5m", "broken": "120s"}
+MUST = {
+    *(f"PATCH deployments/sound: annotation ops.docuquery.ai/image-update {state}" for state in ("Rolling", "Done")),
+    *(f"PATCH deployments/broken: annotation ops.docuquery.ai/image-update {state}" for state in ("Undoing", "Undone")),
+    *(f"PATCH maintenancewindows/sound/status: tasks UpdateImages {state}" for state in ("Running", "Succeeded")),
+    "PATCH maintenancewindows/broken/status: tasks UpdateImages Failed",
+}
 
 
-class Proxy(KillingProxy):
-    """A write is named by its kind and by how often this object was written."""
-
-    def _dies_at(self, point: KillPoint) -> bool:
-        verb, what = point.write.split(" ", 1)
-        words = what.replace(" ", "/").split("/")
-        number = int(point.write.rpartition("#")[2])
-        if words[0] not in NUMBERED:
-            return False
-        return self._killer.meets(f"{verb} {words[0]} #{min(number, NUMBERED[words[0]])}", point.when)
-
-
-def test_the_end_is_the_same_at_every_write(server: ApiServer, tmp_path: Path) -> None:
-    code, answer = server.request("POST", "/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
-    assert code == 201, answer
-    with ImageWorld(server, NAMESPACE).running() as world:
-        for name in WORLD:
-            world.deploy(name)
-        until(lambda: all(runs(world, name) == {OLD} for name in WORLD), 60, "pods of all")
-        config = tmp_path / "kubeconfig"
-        environ = settings(config, NAMESPACE, NAMESPACE) | {
-            "DOCUQUERY_PLAIN_REGISTRIES": world.registry,
-            "RES_OPTIONS": "timeout:1 attempts:1",
-        }
-        killer = Killer(HostOperator(environ, tmp_path / "log"))
-        proxy = Proxy(Access(server.url, server.tls()), killer, server.token)
-        proxy.start()
-        proxy.kubeconfig(config)
-        try:
-            stormed(world, killer)
-        finally:
-            killer.operator.kill()
-            proxy.stop()
-        print(f"{len(killer.done)} kills: {sorted(killer.done)}")
-        for name, version in WORLD.items():
-            check(world, name, version)
-    assert {(kind.split()[1], side) for kind, side in killer.done} >= ALWAYS, sorted(killer.done)
-    assert len(killer.done) >= LEAST, sorted(killer.done)
+def test_the_end_is_the_same_at_all_that_is_told(server: ApiServer, tmp_path: Path) -> None:
+    sides = [Side(server, side, tmp_path) for side in ("before", "after")]
+    with controllers(server), ThreadPoolExecutor(len(sides)) as pool:
+        list(pool.map(Side.run, sides))
+    for side in sides:
+        print(side.line())
+    for side in sides:
+        for name in side.names:
+            check(side.world, name)
+        assert side.told >= MUST, sorted(MUST - side.told)
+        assert not side.left, sorted(side.left)
+        assert side.operator.starts - 1 == side.targets.kills, "it was not started again exactly once for each kill"
 
 
-def stormed(world: ImageWorld, killer: Killer) -> None:
-    """Windows two by two; whoever is killed is started again, until all tasks have ended."""
-    over = threading.Event()
+class Side:
+    """A namespace and an operator of its own, that is killed before all that it tells, or after it."""
 
-    def revive() -> None:
-        while not over.wait(0.05):
-            if killer.up_since == 0.0 or not killer.operator.alive():
-                killer.up()
+    names = ("sound-0", "broken-0", "sound-1", "broken-1")
 
-    reviver = threading.Thread(target=revive)
-    killer.up()
-    reviver.start()
-    try:
-        # What is broken has less time, so the others meet most of the kills.
-        for version in (SOUND, BROKEN):
-            names = [name for name, wanted in WORLD.items() if wanted == version]
-            for name in names:
-                world.tags[name] = version
-                opened(world, name, TIMEOUT[version])
-            until(lambda names=names: all(ended(world, n) for n in names), 150, lambda: [tasks(world, n) for n in WORLD])
-        # Killed at its very last write, it has to come back and leave everything as it is.
-        time.sleep(6)
-    finally:
-        over.set()
-        reviver.join()
+    def __init__(self, server: ApiServer, side: str, folder: Path) -> None:
+        self.side, self.world = side, ImageWorld(server, f"windows-killed-{side}")
+        self._config, self._log = folder / f"{side}.kubeconfig", folder / f"{side}.log"
+        # What is told of the second of a kind is the same as what is told of the first.
+        self.targets = Targets(lambda: self.operator.pid, lambda fact: re.sub(r"-\d(?=[/:-]|$)", "", fact))
+        self.told: set[Fact] = set()
+        self.left: set[Point] = set()
+
+    def run(self) -> None:
+        """Windows without a kill, and the same with one at each point."""
+        server, namespace = self.world.server, self.world.namespace
+        code, answer = server.request("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
+        assert code == 201, answer
+        with self.world.running():
+            for name in self.names:
+                self.world.deploy(name)
+            until(lambda: all(runs(self.world, name) == {OLD} for name in self.names), 60, "pods of all")
+            environ = settings(self._config, namespace, namespace) | {
+                "DOCUQUERY_PLAIN_REGISTRIES": self.world.registry,
+                "RES_OPTIONS": "timeout:1 attempts:1",
+            }
+            self.operator = HostOperator(environ, self._log)
+            proxy = TellingProxy(Access(server.url, server.tls()), self.targets, bearer=server.token)
+            proxy.start()
+            proxy.kubeconfig(self._config)
+            try:
+                self._windows()
+            finally:
+                self.operator.kill()
+                proxy.stop()
+
+    def _windows(self) -> None:
+        with revived(self.operator):
+            ended_all(self.world, self.names[:2])
+            # How often a Stack says something new depends on the clock.
+            self.told = {fact for fact in self.targets.told if "stacks/" not in fact}
+            self.targets.todo = points(self.told, self.side)
+            # One after the other: an update that is put back has a certain time for that, and each kill takes of it.
+            for name in self.names[2:]:
+                ended_all(self.world, [name])
+            # Killed at its very last write, it has to come back and leave everything as it is.
+            time.sleep(6)
+            self.left = self.targets.todo
+
+    def line(self) -> str:
+        """For people."""
+        return (
+            f"{len(self.told)} facts, killed {self.side} each: {self.targets.kills} kills, {len(self.left)} points not met"
+        )
+
+
+def ended_all(world: ImageWorld, names: Sequence[str]) -> None:
+    """A window for each of them, at the same time."""
+    for name in names:
+        version = name.partition("-")[0]
+        world.tags[name] = VERSIONS[version]
+        opened(world, name, TIMEOUT[version])
+    until(lambda: all(ended(world, n) for n in names), 200, lambda: [tasks(world, n) for n in names])
 
 
 def opened(world: ImageWorld, name: str, timeout: str) -> None:
@@ -112,8 +125,9 @@ def opened(world: ImageWorld, name: str, timeout: str) -> None:
     world.ours("MaintenanceWindow", "maintenancewindows", name, spec)
 
 
-def check(world: ImageWorld, name: str, version: str) -> None:
+def check(world: ImageWorld, name: str) -> None:
     """What was asked for, done once, and told so."""
+    version = VERSIONS[name.partition("-")[0]]
     broken = version == BROKEN
     ((state, summary),) = tasks(world, name)
     assert (state, summary) == (("Failed", "1 put back") if broken else ("Succeeded", "1 updated")), name

@@ -8,7 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.harness.bytecode import KEPT
@@ -87,3 +88,25 @@ class HostOperator:
             assert self.alive(), f"the operator ended: {self.tail()}"
             assert time.monotonic() < deadline, f"the operator never logged {text!r}: {self.tail()}"
             time.sleep(0.1)
+
+
+@contextmanager
+def revived(operator: HostOperator) -> Iterator[None]:
+    """Whenever it has ended it is started again, as the kubelet does; at the end of the block it leads."""
+    over = threading.Event()
+
+    def revive() -> None:
+        while not over.wait(0.05):
+            if not operator.alive():
+                operator.start()
+
+    thread = threading.Thread(target=revive)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+    if not operator.alive():
+        operator.start()
+    operator.wait_for_line('"leading"')

@@ -1,7 +1,7 @@
 """A proxy between operator and API server that knows every write, can end the operator right before or after one, and can
 make the API server look sick.
 
-It speaks plain HTTP on loopback and brings the administrator's identity itself.
+It speaks plain HTTP, on loopback unless told otherwise, and brings the administrator's identity itself.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ class Outage:
 class FaultProxy:
     """Runs in a thread of its own, so that a test may block as it likes."""
 
-    def __init__(self, access: Access, victim: Callable[[], int], bearer: str = "") -> None:
-        self._access, self._victim = access, victim
+    def __init__(self, access: Access, victim: Callable[[], int], bearer: str = "", host: str = "127.0.0.1") -> None:
+        self._access, self._victim, self._host = access, victim, host
         self._identity = {"Authorization": f"Bearer {bearer}"} if bearer else {}
         self._outage: Outage | None = None
         self._streams: set[asyncio.Transport] = set()
@@ -124,7 +124,7 @@ class FaultProxy:
         app.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        site = web.TCPSite(self._runner, self._host, 0)
         await site.start()
         self.port = self._runner.addresses[0][1]
 

@@ -1,4 +1,4 @@
-"""What images need on a bare API server: a registry's answers, a real Deployment controller, and a kubelet that runs nothing.
+"""What images need on a bare API server: real controllers of Deployments, a registry's answers, and a kubelet that runs nothing.
 
 The kubelet knows of each pod only the digest that it was told to run, and which digests never get ready.
 """
@@ -29,6 +29,20 @@ def digest(letter: str) -> str:
 OLD, SOUND, BROKEN = digest("a"), digest("b"), digest("c")
 
 
+@contextlib.contextmanager
+def controllers(server: ApiServer) -> Iterator[None]:
+    """Those of Deployments and ReplicaSets, for all namespaces, until the end of the block."""
+    command = [str(server.binary), "kube-controller-manager", f"--kubeconfig={server.kubeconfig}"]
+    command += ["--controllers=deployment-controller,replicaset-controller", "--leader-elect=false", "--secure-port=0"]
+    with (server.folder / "controllers.log").open("wb") as log:
+        running = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        yield
+    finally:
+        running.kill()
+        running.wait(10)
+
+
 @dataclass
 class ImageWorld:
     """One namespace. tags: digest by repository; each repository has the tag stable alone."""
@@ -42,18 +56,14 @@ class ImageWorld:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[ImageWorld]:
-        """Registry, controllers and kubelet, until the end of the block."""
+        """Registry and kubelet, until the end of the block."""
         # An EndpointSlice takes no loopback address; nothing is sent to this one.
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.connect(("192.0.2.1", 9))
             self.host = probe.getsockname()[0]
         web = ThreadingHTTPServer((self.host, 0), _handler(self))
         self.port = web.server_address[1]
-        command = [str(self.server.binary), "kube-controller-manager", f"--kubeconfig={self.server.kubeconfig}"]
-        command += ["--controllers=deployment-controller,replicaset-controller", "--leader-elect=false", "--secure-port=0"]
         threads = [threading.Thread(target=web.serve_forever), threading.Thread(target=self._kubelet)]
-        with (self.server.folder / "controllers.log").open("wb") as log:
-            controllers = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         for thread in threads:
             thread.start()
         try:
@@ -64,8 +74,6 @@ class ImageWorld:
             for thread in threads:
                 thread.join()
             web.server_close()
-            controllers.kill()
-            controllers.wait(10)
 
     @property
     def registry(self) -> str:
