@@ -77,6 +77,7 @@ class Outcome:
     met: frozenset[Point]
     told: frozenset[Fact]
     seconds: float
+    said: tuple[str, ...]
 
 
 class Worker:
@@ -156,6 +157,7 @@ class Worker:
             frozenset(self.targets.met),
             frozenset(self.targets.told),
             time.monotonic() - began,
+            tuple(f"{t['type']}: {t.get('summary', '')}" for t in self._status()["tasks"]),
         )
 
     def _prepare(self) -> None:
@@ -233,6 +235,10 @@ class Worker:
         found = [n for i in self.ns.api.list("incidents") for n in (i.get("status") or {}).get("notifications") or []]
         return [n["key"] for n in found if n["state"] in ("Due", "Failed")]
 
+    def _status(self) -> JSON:
+        found: JSON = self.ns.api.read("maintenancewindows", "night")["status"]
+        return found
+
     def silences(self) -> list[JSON]:
         """Of this Stack, that are not over."""
         mine = [{m["name"]: m["value"] for m in s["matchers"]} for s in self._server.living()]
@@ -299,6 +305,6 @@ def _ended(status: JSON) -> bool:
 
 
 def brief(outcome: Outcome, reference: End) -> dict[str, Any]:
-    """What differs from the reference."""
+    """What differs from the reference, and what the tasks say."""
     ours, theirs = vars(outcome.end), vars(reference)
-    return {key: (theirs[key], value) for key, value in ours.items() if theirs[key] != value}
+    return {key: (theirs[key], value) for key, value in ours.items() if theirs[key] != value} | {"said": outcome.said}

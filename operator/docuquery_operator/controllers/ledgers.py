@@ -8,6 +8,7 @@ from datetime import datetime
 from ..domain.backups.figures import PART_OF
 from ..domain.ledger import LEASE_FOR, TASK_HOLDER, Attempt, Ledger, decode, encode, parse_time, words_of
 from ..domain.names import label_of
+from ..domain.rails.candidate import AUTOMATIC_PHASE
 from ..ports import JSON, LEASE, Cluster, Conflict, Transient
 
 ANNOTATION = "ops.docuquery.ai/attempts"
@@ -36,8 +37,7 @@ class LedgerStore:
         except ValueError:
             return ""
         for name, ledger in sorted(ledgers.items()):
-            healing = not ledger.holder.startswith(TASK_HOLDER) and ledger.held_by_other("", now)
-            if healing and (components.get(name) or {}).get("type") in types:
+            if ledger.heals(now, AUTOMATIC_PHASE) and (components.get(name) or {}).get("type") in types:
                 return f"{name} is being healed"
         return ""
 

@@ -75,6 +75,10 @@ class Ledger:
         free = mine is not None and mine.incident == self.holder
         return Ledger(attempts, "" if free else self.holder, None if free else self.renewed)
 
+    def heals(self, now: datetime, limit: timedelta) -> bool:
+        """Whether an incident's attempt has no verdict yet, also while nobody is there who would renew the Lease."""
+        return any(not a.outcome and not a.incident.startswith(TASK_HOLDER) for a in self.settled(now, limit).attempts)
+
     def settled(self, now: datetime, limit: timedelta) -> Ledger:
         """With attempts that nobody finished within the limit counted as Unknown, which is a failure."""
         return replace(
