@@ -14,6 +14,7 @@ FIRST = (
     "mover/test_restore_kill.py",
     "mover/postgres/test_restore.py",
     "mover/test_kill.py",
+    "apiserver/test_windows_killed.py",
 )
 ORDER = {HERE / name: number for number, name in enumerate(FIRST)}
 

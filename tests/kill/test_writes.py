@@ -62,3 +62,12 @@ def test_each_point_once() -> None:
         assert victim.wait(5) == -9
         assert not targets.meets(frozenset({"b"}), "before")
         assert (targets.todo, targets.met, targets.kills) == ({("b", "after")}, {("b", "before")}, 1)
+
+
+def test_a_second_write_on_its_way_is_no_second_kill() -> None:
+    with subprocess.Popen(["sleep", "60"]) as victim:
+        targets = Targets(lambda: victim.pid)
+        targets.aim({("a", "after"), ("b", "before")})
+        assert targets.meets(frozenset({"a"}), "after")
+        assert targets.meets(frozenset({"b"}), "before")
+        assert (targets.todo, targets.kills) == (set(), 1)

@@ -101,6 +101,7 @@ class Targets:
     met: set[Point] = field(default_factory=set)
     told: set[Fact] = field(default_factory=set)
     kills: int = 0
+    last: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def aim(self, points: Collection[Point]) -> None:
@@ -119,10 +120,13 @@ class Targets:
             here = {(fact, side) for fact in said} & self.todo
             if not here:
                 return False
-            os.kill(self.victim(), signal.SIGKILL)
+            # Two writes may be on their way when it is ended: it has died at both.
+            victim = self.victim()
+            os.kill(victim, signal.SIGKILL)
+            self.kills += victim != self.last
+            self.last = victim
             self.todo -= here
             self.met |= here
-            self.kills += 1
             return True
 
 
