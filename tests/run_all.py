@@ -65,7 +65,7 @@ def stages() -> list[Stage]:
         ),
         Stage(
             "apiserver",
-            ([*PYTEST, "-n", "2", "--dist", "loadfile", *existing("apiserver", "chart")],),
+            ([*PYTEST, "-n", "2", *FILES, *existing("apiserver", "chart")],),
             ("prometheus", "prometheus-alertmanager"),
         ),
         Stage(

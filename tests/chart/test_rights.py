@@ -19,6 +19,8 @@ OURS = (ports.STACK, ports.INCIDENT, ports.RUNBOOK, ports.MAINTENANCE_WINDOW, po
 WORKLOADS = tuple(ports.WORKLOADS.values())
 SCALERS = (ports.HORIZONTAL_POD_AUTOSCALER, ports.SCALED_OBJECT)
 VERBS = {"get": "get", "list": "list", "served": "list", "create": "create", "patch": "patch"}
+# Kinds of ours whose status tells what was done.
+WRITTEN = (ports.STACK, ports.INCIDENT, ports.BACKUP_JOB, ports.RESTORE_JOB, ports.MAINTENANCE_WINDOW)
 # What a call means whose kind is not a constant: file and expression.
 VARIABLES: dict[tuple[str, str], tuple[Kind, ...]] = {
     ("catalogue/shared.py", "WORKLOADS[ref.kind]"): WORKLOADS,
@@ -33,9 +35,8 @@ VARIABLES: dict[tuple[str, str], tuple[Kind, ...]] = {
     ("catalogue/tasks/update_images.py", "WORKLOADS[ref.kind]"): WORKLOADS,
     ("catalogue/put_back.py", "kind"): (*WORKLOADS, *SCALERS),
     ("controllers/temporary.py", "kind"): (*WORKLOADS, *SCALERS),
-    ("controllers/invalid.py", "kind"): (
-        *(ports.STACK, ports.INCIDENT, ports.BACKUP_JOB, ports.RESTORE_JOB, ports.MAINTENANCE_WINDOW),
-    ),
+    ("controllers/invalid.py", "kind"): WRITTEN,
+    ("controllers/status.py", "kind"): WRITTEN,
     ("catalogue/shared.py", "kind"): (ports.REPLICA_SET, ports.CONTROLLER_REVISION),
     ("controllers/backup_reads.py", "kind"): (ports.STACK, ports.RUNBOOK, ports.BACKUP_JOB, ports.MAINTENANCE_WINDOW),
     ("controllers/backup_reads.py", "WORKLOADS[ref.kind]"): WORKLOADS,
