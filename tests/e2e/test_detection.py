@@ -17,20 +17,26 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 
 def test_killed(stack: Deploy) -> None:
-    """kill -9: told at once, though the kubelet brings it back by itself; nothing is restarted on top."""
+    """kill -9: told at once, though the kubelet brings it back by itself, unless it is back sooner; nothing is restarted on top."""
     ns = watched(stack, WATCHED | {"interval": "5s", "timeout": "3s", "failures": 3})
     before, count = uid(ns), starts(ns, "postgres-0")
     fault = Fault(ns, "postgres: kill -9", stackns.INCIDENT_TYPE)
     ns.api.exec("postgres-0", "bash", "-c", "pkill -KILL -o postgres", check=False)
-    name = fault.opened(8)
     wait_for("the container's new start", lambda: starts(ns, "postgres-0") > count, 60)
-    status = ns.wait_resolved(name)
-    assert ns.healthy(), (ns.health(), ns.database_problem())
-    assert condition(status, "Resolved")["reason"] == "Recovered", stackns.brief(status)
+    wait_for("a database that is well", ns.healthy, 60)
+    back = time.time()
+    name = fault.noticed()
+    if name:
+        status = ns.wait_resolved(name)
+        assert condition(status, "Resolved")["reason"] == "Recovered", stackns.brief(status)
     time.sleep(10)
+    assert ns.healthy(), (ns.health(), ns.database_problem())
     assert ns.attempts() == []
     assert uid(ns) == before
-    fault.ended()
+    if name:
+        fault.ended()
+    else:
+        fault.short("postgres", back)
 
 
 def test_harmless(stack: Deploy) -> None:

@@ -93,6 +93,10 @@ class FaultProxy:
         self._seen, self._point, self.writes = Counter(), point, []
         self.killed.clear()
 
+    def disarm(self) -> None:
+        """The operator dies at no point any more; writes are numbered on."""
+        self._point = None
+
     def sicken(self, outage: Outage | None) -> None:
         """From now on the API server behaves so; None: as it is. Open watches that the outage touches break."""
         self._loop.call_soon_threadsafe(self._sicken, outage)

@@ -90,6 +90,8 @@ class Worker:
             self.proxy.arm(point)
             self.ns.open(INCIDENT)
             problem = self._follow()
+            # Whoever is killed from now on would not be started again.
+            self.proxy.disarm()
             time.sleep(QUIET_SECONDS)
             writes = tuple(self.proxy.writes)
             end = self._end(revisions, pods)
@@ -135,8 +137,8 @@ class Worker:
         done = status.get("phase") == "Resolved" and status.get("report")
         if not done or not all(a.get("outcome") for a in self.ns.attempts()):
             return False
-        # The write that was just seen may be the one at which the proxy is about to kill.
-        self.proxy.killed.wait(0.5)
+        # A late write of the Stack may be the one at which the proxy is about to kill.
+        self.proxy.killed.wait(QUIET_SECONDS)
         return not self._to_restart()
 
     def _to_restart(self) -> bool:
