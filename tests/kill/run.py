@@ -61,6 +61,7 @@ class Worker:
         self.ns = StackNamespace(name)
         self.proxy = FaultProxy(cluster.access(), lambda: self.operator.pid)
         self._folder = folder
+        self._starts = 0
         self._config = folder / f"{name}.kubeconfig"
         environ = settings(self._config, name, name)
         self.operator = HostOperator(environ, folder / f"{name}.log", command)
@@ -82,7 +83,8 @@ class Worker:
     def run(self, point: KillPoint | None) -> Outcome:
         """Freeze the database, open the incident, let the operator die at the point, and look at the end."""
         self._prepare()
-        revisions, starts, began = self._revisions(), self.operator.starts, time.monotonic()
+        self._starts = self.operator.starts
+        revisions, began = self._revisions(), time.monotonic()
         with seen_pods(self.ns, self._folder) as pods:
             self.ns.freeze()
             # A pod that is still Ready leaves by the rollout, one that is not by an eviction: all runs take the same way.
@@ -96,7 +98,7 @@ class Worker:
             writes = tuple(self.proxy.writes)
             end = self._end(revisions, pods)
         reached = point is None or self.proxy.killed.is_set()
-        return Outcome(point, end, reached, self.operator.starts - starts, time.monotonic() - began, writes, problem)
+        return Outcome(point, end, reached, self.operator.starts - self._starts, time.monotonic() - began, writes, problem)
 
     def _prepare(self) -> None:
         self.proxy.arm(None)
@@ -146,7 +148,12 @@ class Worker:
         return self.proxy.killed.is_set() and not self._came_back()
 
     def _came_back(self) -> bool:
-        return self.operator.alive() and '"leading"' in self.operator.tail(400).rpartition("--- start ")[2]
+        # Right after the signal it still counts as alive: only a later start is one that came back.
+        return (
+            self.operator.starts > self._starts
+            and self.operator.alive()
+            and '"leading"' in self.operator.tail(400).rpartition("--- start ")[2]
+        )
 
     def _revisions(self) -> dict[str, str]:
         found = self.ns.api.list("controllerrevisions", **POSTGRES)
