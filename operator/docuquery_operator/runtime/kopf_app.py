@@ -7,7 +7,7 @@ import itertools
 import os
 import random
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,6 @@ with hidden("kubernetes"):
 
 PREFIX = "ops.docuquery.ai"
 BACKOFF_CAP = 10.0
-# The key, the type of the event, None in the first list, the version that it shows, and the status, which may be anything.
-Seen = Callable[[Key, str | None, str, Mapping[str, Any]], None]
 
 
 class EndlessBackoff:
@@ -60,8 +58,6 @@ def settings(lease_name: str, exit_seconds: float) -> kopf.OperatorSettings:
     s.peering.standalone = True
     s.posting.enabled = False
     s.execution.max_workers = 4
-    # The first list in pages: hundreds of incidents would be in memory at once, as text and as objects.
-    s.watching.chunk_size = 100
     s.watching.server_timeout = 300
     s.watching.client_timeout = 310
     s.watching.connect_timeout = 10
@@ -82,7 +78,7 @@ def settings(lease_name: str, exit_seconds: float) -> kopf.OperatorSettings:
 
 def registry(
     kinds: Collection[Kind],
-    seen: Seen,
+    seen: Callable[[Key, str | None, str], None],
     canary: Callable[[], None],
     kubeconfig: str | None,
     child: Callable[[Key], None] = lambda _key: None,
@@ -114,10 +110,10 @@ def registry(
     return found
 
 
-def _watch(found: kopf.OperatorRegistry, kind: Kind, seen: Seen) -> None:
+def _watch(found: kopf.OperatorRegistry, kind: Kind, seen: Callable[[Key, str | None, str], None]) -> None:
     @kopf.on.event(kind.group, kind.version, kind.plural, id=f"watch-{kind.plural}", registry=found)
-    async def event(namespace: str | None, name: str | None, type: str | None, meta: Any, status: Any, **_: Any) -> None:
-        seen(Key(kind.plural, namespace or "", name or ""), type, str(meta.get("resourceVersion") or ""), status)
+    async def event(namespace: str | None, name: str | None, type: str | None, meta: Any, **_: Any) -> None:
+        seen(Key(kind.plural, namespace or "", name or ""), type, str(meta.get("resourceVersion") or ""))
 
 
 async def start(

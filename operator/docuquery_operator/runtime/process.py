@@ -7,17 +7,15 @@ import logging
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from ..domain.paging.known import Known, known
-from ..ports import INCIDENT, ApiError, Cluster, Key, Kind
+from ..ports import ApiError, Cluster, Key, Kind
 from ..settings import Settings
 from . import kopf_app
 from .health import Health
 from .lease import LeaderLease
 from .metrics import OperatorMetrics
 from .resync import Resync
-from .workqueue import HEAD_START, NEW_START, WorkQueue
+from .workqueue import WorkQueue
 
 log = logging.getLogger(__name__)
 Reconcile = Callable[[Key], Awaitable[float | None]]
@@ -126,11 +124,11 @@ class Process:
         watched = self.settings.watch_namespaces
         return sorted({*watched, self.settings.namespace}) if watched else []
 
-    def _seen(self, key: Key, type_: str | None, version: str, status: Mapping[str, Any]) -> None:
+    def _seen(self, key: Key, type_: str | None, version: str) -> None:
         """Our own namespace is watched for the canary's sake; its objects are served only when it is named."""
         watched = self.settings.watch_namespaces
         if not watched or key.namespace in watched:
-            self.resync.seen(key, type_ == "DELETED", version, head_start(key, type_, status))
+            self.resync.seen(key, type_ == "DELETED", version, type_ == "ADDED")
 
     def _child_seen(self, owner: Key) -> None:
         """A Job has changed: whoever it was made for looks at it."""
@@ -156,16 +154,6 @@ class Process:
             if kind.plural == key.plural:
                 return await reconcile(key)
         return None
-
-
-def head_start(key: Key, type_: str | None, status: Mapping[str, Any]) -> float:
-    """Seconds of other work that it goes ahead of. The list at a start (no type) shows hundreds that have been told, and
-    those that the process before had no time for, which must not wait for them."""
-    if type_ == "ADDED":
-        return NEW_START
-    if type_ is not None or key.plural != INCIDENT.plural:
-        return 0.0
-    return {Known.NO: NEW_START, Known.PERHAPS: HEAD_START, Known.YES: 0.0}[known(status)]
 
 
 async def _first(work: Awaitable[object], stopping: asyncio.Event) -> bool:

@@ -24,10 +24,10 @@ class Resync:
         self._known: set[Key] = set()
         self._bad_rounds = 0
 
-    def seen(self, key: Key, deleted: bool, version: str, head_start: float = 0.0) -> None:
-        """The watch has shown this resourceVersion of the key. head_start: see WorkQueue.seen."""
+    def seen(self, key: Key, deleted: bool, version: str, new: bool = False) -> None:
+        """The watch has shown this resourceVersion of the key."""
         (self._known.discard if deleted else self._known.add)(key)
-        self._queue.seen(key, "" if deleted else version, head_start)
+        self._queue.seen(key, "" if deleted else version, new)
 
     async def run(self, every: float, namespaces: Collection[str]) -> None:
         """For ever; returns when the watch is surely broken, so that the process ends and starts anew."""

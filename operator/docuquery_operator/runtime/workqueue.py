@@ -21,8 +21,7 @@ Observe = Callable[[Key, str, float], None]
 LONGEST_BACKOFF = 300.0
 REFUSED_AFTER = 30.0
 REREADS = 5
-# What nobody has been told of yet comes first; receipts, and calls that may have been sent before a kill, still come before
-# it when they have waited for a second longer.
+# What nobody has been told of yet comes first; receipts that have waited for a second longer still come before it.
 HEAD_START, NEW_START = 2.0, 3.0
 SLACK = 64
 
@@ -60,13 +59,10 @@ class WorkQueue:
             self._due[key] = at
             self._line_up(key)
 
-    def seen(self, key: Key, version: str, head_start: float = 0.0) -> None:
-        """The watch has shown this resourceVersion of it, '' when it is gone; the echo of a decided write needs no pass.
-
-        head_start: seconds of other work that it goes ahead of.
-        """
+    def seen(self, key: Key, version: str, new: bool = False) -> None:
+        """The watch has shown this resourceVersion of it, '' when it is gone; the echo of a decided write needs no pass."""
         if self._echoes.news(key, version):
-            self.add(key, -head_start)
+            self.add(key, -NEW_START if new else 0.0)
 
     def decided(self, key: Key, version: str) -> None:
         """Said by the running pass of this key: it wrote this version, and has decided on it (runtime/echoes.py)."""

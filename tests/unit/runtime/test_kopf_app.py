@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -52,8 +51,6 @@ def test_the_settings_are_those_of_the_design() -> None:
     # Belts for a watch that goes silent behind a load balancer.
     assert s.watching.inactivity_timeout == 70
     assert s.queueing.worker_limit is None
-    # Hundreds of incidents at once would be memory that the process never gives back.
-    assert s.watching.chunk_size == 100
 
 
 def test_only_our_own_lease_is_watched() -> None:
@@ -75,13 +72,11 @@ class Seen:
 
     def __init__(self, kubeconfig: str | None = None) -> None:
         self.keys: list[tuple[Key, str | None, str]] = []
-        self.statuses: list[Mapping[str, Any]] = []
         self.canaries = 0
         self.registry = registry([INCIDENT, STACK], self._key, self._canary, kubeconfig)
 
-    def _key(self, key: Key, type_: str | None, version: str, status: Mapping[str, Any]) -> None:
+    def _key(self, key: Key, type_: str | None, version: str) -> None:
         self.keys.append((key, type_, version))
-        self.statuses.append(status)
 
     def _canary(self) -> None:
         self.canaries += 1
@@ -103,19 +98,18 @@ def test_nothing_is_registered_but_events() -> None:
 
 @pytest.mark.parametrize("type_", [None, "ADDED", "MODIFIED", "DELETED"])
 def test_an_event_becomes_a_key_of_its_own_kind(type_: str | None) -> None:
-    seen, about = Seen(), {"meta": {"resourceVersion": "7"}, "status": {"phase": "Open"}}
+    seen, meta = Seen(), {"resourceVersion": "7"}
     for plural in ("incidents", "stacks"):
         answer = seen.call(
-            f"watch-{plural}", namespace="docuquery", name="db", type=type_, body={"spec": {}}, logger=None, **about
+            f"watch-{plural}", namespace="docuquery", name="db", type=type_, meta=meta, body={"spec": {}}, logger=None
         )
         assert answer is None
-    assert seen.statuses == [{"phase": "Open"}] * 2
     assert seen.keys == [(Key(plural, "docuquery", "db"), type_, "7") for plural in ("incidents", "stacks")]
 
 
 def test_an_event_without_names_does_not_fail() -> None:
     seen = Seen()
-    seen.call("watch-incidents", namespace=None, name=None, type=None, meta={}, status={})
+    seen.call("watch-incidents", namespace=None, name=None, type=None, meta={})
     assert seen.keys == [(Key("incidents", "", ""), None, "")]
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from docuquery_operator.ports import Conflict, Key, Refused, Transient, Unavailable
 from docuquery_operator.runtime import workqueue
-from docuquery_operator.runtime.workqueue import LONGEST_BACKOFF, NEW_START, REFUSED_AFTER, WorkQueue
+from docuquery_operator.runtime.workqueue import LONGEST_BACKOFF, REFUSED_AFTER, WorkQueue
 from tests.unit.runtime.virtual import now, run
 
 A, B, C = (Key("incidents", "docuquery", name) for name in "abc")
@@ -483,7 +483,7 @@ def test_what_is_new_comes_before_receipts_and_receipts_that_waited_for_a_second
         await asyncio.sleep(1.5)
         queue.seen(known, "5")
         queue.first(receipt)
-        queue.seen(new, "7", NEW_START)
+        queue.seen(new, "7", new=True)
         with workers(queue, reconcile):
             await asyncio.sleep(1)
         return order
